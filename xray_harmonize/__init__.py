@@ -1,0 +1,53 @@
+"""xray_harmonize: scikit-learn for X-ray images that come from different scanners.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing and draws in neither
+torch nor MONAI.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it.
+_PUBLIC = {
+    "CDFMatching": "harmonizers.cdf",
+    "CropForeground": "geometry",
+    "FourierSwap": "harmonizers.fourier",
+    "FullRange": "harmonizers.linear",
+    "ImageSet": "images",
+    "LeaveOneScannerOut": "evaluation.splitters",
+    "MinMax": "harmonizers.linear",
+    "MultiBand": "harmonizers.bands",
+    "Nyul": "harmonizers.cdf",
+    "Radiograph": "radiograph",
+    "ResNetClassifier": "classifiers.resnet",
+    "Resize": "geometry",
+    "ToneCurve": "tone",
+    "WindowClamp": "harmonizers.linear",
+    "XRayHarmonizeError": "exceptions",
+    "XRayHarmonizeWarning": "exceptions",
+    "ZScore": "harmonizers.linear",
+    "load": "persistence",
+    "make_cohort": "datasets",
+    "save": "persistence",
+    "set_cache_size": "images",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or a submodule, on first use."""
+    if name in _PUBLIC:
+        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *_PUBLIC})

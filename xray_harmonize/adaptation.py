@@ -1,0 +1,76 @@
+"""Adapt anything that was fitted, a harmonizer, a classifier or a Pipeline of them, to a new scanner."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
+
+from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.images import ImageSet
+
+
+def adapt(model: Any, X: Any, *, scanner: ArrayLike | None = None, batch_norm: bool = False) -> Any:
+    """Teach a fitted model a new scanner from unlabelled images alone.
+
+    Parameters
+    ----------
+    model : harmonizer, classifier or Pipeline
+        Fitted. The model itself is not changed.
+    X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays or paths
+        Images of the new scanner, ten to fifty of them; no labels are needed.
+    scanner : array-like of str of shape (n,), or str, optional
+        Name of the new scanner; ``X.scanner`` where absent.
+    batch_norm : bool, default=False
+        Whether the classifier at the end of a Pipeline re-estimates its batch-norm statistics too. A classifier passed
+        by itself always does.
+
+    Returns
+    -------
+    model
+        A new object of the same kind that knows the scanner as well.
+
+    Raises
+    ------
+    InvalidParameterError
+        If nothing in the model can learn a scanner.
+    MissingScannerError
+        If a step needs the scanner's name and nothing says it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xray_harmonize import CDFMatching
+    >>> rng = np.random.default_rng(0)
+    >>> harmonizer = CDFMatching(scope="scanner").fit(rng.random((4, 8, 8)), scanner="old")
+    >>> sorted(adapt(harmonizer, rng.random((4, 8, 8)) ** 2, scanner="new").statistics_)
+    ['new', 'old']
+    """
+    images = ImageSet.of(X, scanner)
+    if not isinstance(model, Pipeline):
+        if not hasattr(model, "adapt"):
+            raise InvalidParameterError(f"{type(model).__name__} cannot learn a scanner from unlabelled images.")
+        return _adapt_step(model, images)
+    adapted = copy.copy(model)
+    adapted.steps = []
+    for place, (name, step) in enumerate(model.steps):
+        last = place == len(model.steps) - 1
+        new = step
+        if hasattr(step, "adapt") and (hasattr(step, "transform") or batch_norm):
+            new = _adapt_step(step, images)
+        adapted.steps.append((name, new))
+        if not last and step not in (None, "passthrough"):
+            images = new.transform(images)
+    if all(new is old for (_, new), (_, old) in zip(adapted.steps, model.steps, strict=True)):
+        raise InvalidParameterError(
+            f"No step of the pipeline ({', '.join(name for name, _ in model.steps)}) learns anything about a scanner. "
+            "Use a harmonizer with scope='scanner', or batch_norm=True."
+        )
+    return adapted
+
+
+def _adapt_step(step: Any, images: ImageSet) -> Any:
+    # Classifiers take images alone: to them a scanner is its images.
+    return step.adapt(images)

@@ -1,0 +1,1 @@
+"""DICOM files: radiographs as stored values in one polarity, and what their headers tell."""

@@ -1,0 +1,1 @@
+"""Evaluation: splits that keep patients apart, scores with intervals, protocols, and whole comparisons."""
