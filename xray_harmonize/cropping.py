@@ -91,7 +91,7 @@ def find_crop(
         return Crop(whole, 0.0, f"whole image: {height} x {width} pixels are too few or too long")
     allowed = bounding_box(inside)
     if min(allowed[1] - allowed[0], allowed[3] - allowed[2]) < FEWEST:
-        return Crop(whole, 0.0, "whole image: the mask leaves next to nothing")
+        return Crop(whole, 0.0, "whole image: what counts is next to nothing")
     found = _find_body(thumb, inside, allowed, threshold)
     if not found.body.any():
         return Crop(whole, 0.0, "whole image: no body, all of it has one level")
@@ -116,8 +116,6 @@ def find_crop(
     if bottom - top < NARROWEST * height or right - left < NARROWEST * width:
         return Crop(whole, 0.0, "whole image: the body would be a strip")
     reason = "body" if angle or (top, bottom, left, right) != whole else "body fills the image"
-    if allowed != (0, thumb.shape[0], 0, thumb.shape[1]):
-        reason += "; mask"
     if found.bands:
         reason += "; bright bands " + ", ".join(side for side in SIDES if side in found.bands)
     return Crop((top, bottom, left, right), angle, reason)

@@ -33,6 +33,8 @@ def crop_of(radiograph: Radiograph, use_collimator: bool, **how: Any) -> Crop:
         found = find_crop(radiograph.pixels, mask, **how)
     except InvalidImageError as error:
         raise InvalidImageError(f"{radiograph.name or 'The image'} {error}") from None
+    if radiograph.mask is not None and not radiograph.mask.all():
+        note = "; mask" + note
     return replace(found, reason=found.reason + note)
 
 

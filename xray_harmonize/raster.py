@@ -30,7 +30,7 @@ def read_raster(path: str | os.PathLike[str], image_format: str, *, max_pixels: 
     # Not by name: Pillow would map plain TIFF files into memory, and maps those that lie on their side wrongly.
     with Path(path).open("rb") as file:
         image = _open(file, image_format, name, max_pixels)
-        depth, orientation = _sample_depth(image), _orientation(image)
+        depth, signed, orientation = _sample_depth(image), _is_signed(image), _orientation(image)
         white_is_zero = isinstance(image, TiffImagePlugin.TiffImageFile) and (
             image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
         )
@@ -48,7 +48,7 @@ def read_raster(path: str | os.PathLike[str], image_format: str, *, max_pixels: 
         values = _grey(values, name)
     if not upright:
         values = _turned(values, orientation)
-    pixels, bits_stored = _stored_values(values, depth, white_is_zero=white_is_zero, name=name)
+    pixels, bits_stored = _stored_values(values, depth, signed=signed, white_is_zero=white_is_zero, name=name)
     meta: dict[str, Any] = {"path": name, "format": image_format}
     if orientation != 1:
         meta["exif_orientation"] = orientation
@@ -176,7 +176,9 @@ def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
     return values[:: -1 if mirrored_rows else 1, :: -1 if mirrored_columns else 1]
 
 
-def _stored_values(values: np.ndarray, depth: int, *, white_is_zero: bool, name: str) -> tuple[np.ndarray, int]:
+def _stored_values(
+    values: np.ndarray, depth: int, *, signed: bool, white_is_zero: bool, name: str
+) -> tuple[np.ndarray, int]:
     """Bring what was decoded to unsigned stored values (or floats in [0, 1]) with air dark."""
     if values.dtype.kind == "f":
         values = unit_floats(values, name)
@@ -189,8 +191,9 @@ def _stored_values(values: np.ndarray, depth: int, *, white_is_zero: bool, name:
         raise InvalidImageError(
             f"{name}: integers from {values.min()}, expected none below 0; add the offset and save it as uint16."
         )
+    # A sign bit that is never set holds no level: full scale is what the type can hold
+    bits_stored = depth - signed if 8 < depth <= 16 else 16
     values = values.astype(np.uint16)
-    bits_stored = depth if 8 < depth < 16 else 16
     if white_is_zero:
         np.subtract(np.uint16(2**bits_stored - 1), values, out=values)
     return values, bits_stored

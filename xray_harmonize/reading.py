@@ -78,8 +78,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         1 bit                        uint8 of 0 and 1, 1 bit
         TIFF of floats               float32, must lie in [0, 1]
         NPY                          uint8 and uint16 as they are, int8 and int16 without negative
-                                     values as the unsigned type of their size, floats in [0, 1]
-                                     as float32
+                                     values as the unsigned type of their size with 7 and 15 bits,
+                                     floats in [0, 1] as float32
         ============================ ============================================================
 
         ``mask`` is None but for DICOM. ``meta`` holds ``path`` and ``format``, for DICOM much more.
@@ -206,5 +206,6 @@ def _read_npy(path: str | os.PathLike[str], max_pixels: int) -> Radiograph:
         raise InvalidImageError(
             f"{name}: integers from {array.min()}, expected none below 0; add the offset and save it as uint16."
         )
-    dtype = np.dtype(f"u{array.dtype.itemsize}")
-    return Radiograph(array.astype(dtype), 8 * dtype.itemsize, None, meta, name)
+    # A sign bit that is never set holds no level: full scale is what the type can hold
+    bits_stored = 8 * array.dtype.itemsize - (array.dtype.kind == "i")
+    return Radiograph(array.astype(f"u{array.dtype.itemsize}"), bits_stored, None, meta, name)

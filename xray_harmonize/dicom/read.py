@@ -44,14 +44,16 @@ def read_dicom(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         pixels and rescaled ones alike. ``mask``: False where a pixel is padding or behind the display shutter; None
         where all count. ``meta``, with None for what the file does not tell:
 
-        ``path``, ``format``
-            The file and "DICOM".
+        ``path``, ``format``, ``bits_stored``
+            The file, "DICOM", and the bits of ``pixels``.
         ``patient``
             PatientID, the only identifier that is kept.
         ``modality``, ``manufacturer``, ``model``, ``view``, ``laterality``, ``kvp``
             Acquisition.
-        ``bits_stored``, ``photometric``, ``presentation_lut_shape``, ``presentation_intent``, ``transfer_syntax``
+        ``bits_stored_in_file``, ``photometric``, ``transfer_syntax``
             As in the file, whatever became of the pixels.
+        ``presentation_lut_shape``, ``presentation_intent``
+            As in the file.
         ``window_center``, ``window_width``, ``voi_lut_function``
             The first display window, in units of ``pixels``.
         ``voi_lut_sequence``
@@ -131,6 +133,7 @@ def _meta(
     return {
         "path": name,
         "format": "DICOM",
+        "bits_stored": transform.bits,
         **_acquisition(dataset, header),
         "window_center": window.center if window else None,
         "window_width": window.width if window else None,
@@ -155,7 +158,7 @@ def _acquisition(dataset: Dataset, header: PixelHeader) -> dict[str, Any]:
         "view": _text(dataset, "ViewPosition"),
         "laterality": _text(dataset, "ImageLaterality") or _text(dataset, "Laterality"),
         "kvp": _number(dataset, "KVP"),
-        "bits_stored": header.bits_stored,
+        "bits_stored_in_file": header.bits_stored,
         "photometric": header.photometric,
         "presentation_lut_shape": _text(dataset, "PresentationLUTShape"),
         "presentation_intent": _text(dataset, "PresentationIntentType"),

@@ -96,7 +96,7 @@ def default_candidates() -> list[Candidate]:
     >>> [candidate.name for candidate in default_candidates()][:3]
     ['none', 'min-max', 'percentiles']
     """
-    crop = (CropForeground(fill="square"),)
+    crop = (CropForeground(),)
     per_scanner = CDFMatching(scope="scanner")
     bands = MultiBand()
     return [

@@ -33,7 +33,7 @@ from xray_harmonize.evaluation.protocols import (
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.images import ImageSet
 from xray_harmonize.persistence import load, save
-from xray_harmonize.training import Progress, report_progress
+from xray_harmonize.callbacks import Progress, report_progress
 
 PROTOCOLS = {"fixed": FIXED, "loso": LEAVE_ONE_OUT}
 

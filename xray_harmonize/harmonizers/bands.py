@@ -5,21 +5,21 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError, XRayHarmonizeWarning
+from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
 from xray_harmonize.harmonizers.base import ReferenceHarmonizer, Statistics, naming
 from xray_harmonize.harmonizers.clipping import ClippedMixin
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
-from xray_harmonize.harmonizers.gaussian_bands import Bands, band_energies, join_bands, split_bands
+from xray_harmonize.harmonizers.gaussian_bands import Bands, band_energies, join_bands, mask_pyramid, split_bands
+from xray_harmonize.harmonizers.masked import mean_inside
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import as_unit
 
 # Energy, as a fraction of full scale, below which a band holds rounding noise and nothing to scale.
-_FLOOR = 1e-6
+_FLOOR = 1e-5
 
 
 def band_sigmas(shape: tuple[int, ...], n_bands: int, base_sigma: float) -> np.ndarray:
@@ -52,13 +52,15 @@ def normalize_energies(
     mask: np.ndarray | None = None,
     bands: Bands | None = None,
     tolerance: float = 0.05,
-    max_iter: int = 10,
+    max_iter: int = 20,
     max_gain: float = 8.0,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Scale the bands of an image until their energies are the wanted ones.
 
-    ``I <- sum_i lambda_i B_i``, ``lambda_i = e_ref,i / e_i``, again until every ``|lambda_i - 1| < tolerance``: bands
-    overlap, so scaling one also changes its neighbours. The mean of the image stays.
+    ``I' = sum_i g_i B_i`` with ``g_i <- g_i lambda_i``, ``lambda_i = e_ref,i / e_i(I')``, until every
+    ``|lambda_i - 1| < tolerance``: bands overlap, so scaling one also changes its neighbours. The mean of the image stays.
+    It is the bands of the image itself that are scaled, whatever the number of rounds, so the result is one filter of
+    the image with bounded gains.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def normalize_energies(
     image : ndarray of float32 of shape (height, width)
         New memory; not clipped.
     gains : ndarray of float64 of shape (n_bands + 1,)
-        Product of each band's gains, within [1 / max_gain, max_gain].
+        What each band is multiplied by, within [1 / max_gain, max_gain].
     converged : bool
         Whether the energies are the wanted ones, as far as ``max_gain`` lets them.
 
@@ -88,19 +90,20 @@ def normalize_energies(
     Philipsen et al.: Localized energy-based normalization of medical images, IEEE TMI 34(9), 2015.
     """
     bands = split_bands(image, sigmas) if bands is None else bands
-    total = np.ones(len(targets))
-    level = _mean(image, mask)
-    result = image
+    gains = np.ones(len(targets))
+    level = mean_inside(image, mask)
+    masks = None if mask is None else mask_pyramid(mask, bands)
+    result, now = image, bands
     for n_done in range(max_iter + 1):
-        wanted = np.clip(total * energy_gains(band_energies(bands, mask), targets), 1 / max_gain, max_gain)
-        if np.abs(wanted / total - 1).max() < tolerance or n_done == max_iter:
+        wanted = np.clip(gains * energy_gains(band_energies(now, masks), targets), 1 / max_gain, max_gain)
+        converged = bool(np.abs(wanted / gains - 1).max() < tolerance)
+        if converged or n_done == max_iter:
             break
-        result = join_bands(bands, wanted / total, level)
-        bands = split_bands(result, sigmas)
-        total = wanted
+        gains = wanted
+        result = join_bands(bands, gains, level)
+        now = split_bands(result, sigmas)
     # The bands' own means inside the mask are small, but not zero.
-    result = result + np.float32(level - _mean(result, mask))
-    return result, total, bool(np.abs(wanted / total - 1).max() < tolerance)
+    return result + np.float32(level - mean_inside(result, mask)), gains, converged
 
 
 class MultiBand(ClippedMixin, ReferenceHarmonizer):
@@ -127,7 +130,7 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
     tolerance : float, default=0.05
         Largest ``|lambda - 1|`` that is left. Bands overlap: reaching energies much closer than this takes gains that
         alternate from band to band and fit noise.
-    max_iter : int, default=10
+    max_iter : int, default=20
         Most rounds of scaling; a warning tells if they do not suffice.
     max_gain : float, default=8
         Bound of what a band may be multiplied or divided by in all.
@@ -177,7 +180,7 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
         base_sigma: float = 1 / 128,
         foreground: str | float = "all",
         tolerance: float = 0.05,
-        max_iter: int = 10,
+        max_iter: int = 20,
         max_gain: float = 8.0,
         image_weight: float = 0.5,
         unseen: str = "error",
@@ -239,9 +242,7 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
         inside = radiograph.mask
         filled = pixels
         if inside is not None:
-            if not inside.any():
-                raise InvalidImageError("There is no pixel to take statistics of: the mask is empty. Check the mask.")
-            filled = np.where(inside, pixels, np.float32(_mean(pixels, inside)))
+            filled = np.where(inside, pixels, np.float32(mean_inside(pixels, inside)))
         if self.foreground != "all":
             counts = foreground_counts(radiograph, self.foreground)
             above = pixels * np.float32(counts.size - 1) > np.flatnonzero(counts)[0] - 0.5
@@ -257,7 +258,8 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
 
     @staticmethod
     def _statistics_of(filled: np.ndarray, counted: np.ndarray | None, bands: Bands) -> Statistics:
-        return {"energies": band_energies(bands, counted), "level": np.array(_mean(filled, counted))}
+        masks = None if counted is None else mask_pyramid(counted, bands)
+        return {"energies": band_energies(bands, masks), "level": np.array(mean_inside(filled, counted))}
 
     def _learn(self, reference: Statistics) -> None:
         self.reference_energies_ = reference["energies"]
@@ -299,6 +301,3 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
     def _unclipped(self, radiograph: Radiograph) -> np.ndarray:
         return self._normalized(radiograph)[0]
 
-
-def _mean(image: np.ndarray, mask: np.ndarray | None) -> float:
-    return cv2.mean(image, None if mask is None else mask.astype(np.uint8))[0]

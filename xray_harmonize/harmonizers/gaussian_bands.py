@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xray_harmonize.exceptions import InvalidImageError
+from xray_harmonize.harmonizers.masked import deviation_inside
 
 # A grid is halved as long as the Gaussian keeps this width in pixels of it: below, averaging and interpolating would
 # decide its shape.
@@ -110,14 +110,14 @@ def join_bands(bands: Bands, gains: np.ndarray, level: float = 0.0) -> np.ndarra
     return total[: bands.shape[0], : bands.shape[1]]
 
 
-def band_energies(bands: Bands, mask: np.ndarray | None = None) -> np.ndarray:
+def band_energies(bands: Bands, masks: list[np.ndarray] | None = None) -> np.ndarray:
     """Energy of every band: its standard deviation over the pixels that count.
 
     Parameters
     ----------
     bands : Bands
-    mask : ndarray of bool of shape (height, width), optional
-        Pixels that count; all where None.
+    masks : list of ndarray of bool, optional
+        Pixels that count, on every grid: :func:`mask_pyramid`. All where None.
 
     Returns
     -------
@@ -129,18 +129,42 @@ def band_energies(bands: Bands, mask: np.ndarray | None = None) -> np.ndarray:
     InvalidImageError
         If the mask is empty.
     """
-    masks = None if mask is None else _masks(mask, max(bands.halvings))
     energies = []
     for band, n_halvings in zip(bands.bands, bands.halvings, strict=True):
         height, width = (-(-n // 2**n_halvings) for n in bands.shape)
-        inside = None if masks is None else masks[n_halvings]
         if n_halvings:
             # What interpolation will take off counts as taken off, or the energy would depend on the grid.
             side = (1 - 0.25**n_halvings) / 8
             kernel = np.array([side, 1 - 2 * side, side])
             band = cv2.sepFilter2D(band, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT)
-        energies.append(float(cv2.meanStdDev(band[:height, :width], mask=inside)[1].item()))
+        energies.append(deviation_inside(band[:height, :width], None if masks is None else masks[n_halvings]))
     return np.array(energies)
+
+
+def mask_pyramid(mask: np.ndarray, bands: Bands) -> list[np.ndarray]:
+    """Bring a mask to the grids of some bands.
+
+    Parameters
+    ----------
+    mask : ndarray of bool of shape (height, width)
+    bands : Bands
+        Of an image of that shape.
+
+    Returns
+    -------
+    list of ndarray of bool
+        For 0, 1, ... halvings: true where at least half of what a coarse pixel stands for counts, or, where no pixel
+        would be left, any of it.
+    """
+    masks, share = [mask], mask.astype(np.float32)
+    for _ in range(max(bands.halvings)):
+        height, width = share.shape
+        if height % 2 or width % 2:
+            share = cv2.copyMakeBorder(share, 0, height % 2, 0, width % 2, cv2.BORDER_REFLECT)
+        share = cv2.resize(share, (share.shape[1] // 2, share.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        half = share >= 0.5
+        masks.append(half if half.any() else share > 0)
+    return masks
 
 
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -158,19 +182,3 @@ def _doubled(image: np.ndarray, times: int) -> np.ndarray:
         image = cv2.resize(image, (2 * image.shape[1], 2 * image.shape[0]), interpolation=cv2.INTER_LINEAR)
     return image
 
-
-def _masks(mask: np.ndarray, coarsest: int) -> list[np.ndarray]:
-    """Mask on every grid: where at least half of what a coarse pixel stands for counts, or, failing that, any."""
-    if not mask.any():
-        raise InvalidImageError("There is no pixel to take statistics of: the mask is empty. Check the mask.")
-    masks = [mask.astype(np.uint8)]
-    for n_halvings in range(1, coarsest + 1):
-        size = 2**n_halvings
-        height, width = (-(-n // size) for n in mask.shape)
-        share = cv2.copyMakeBorder(
-            mask.astype(np.float32), 0, -mask.shape[0] % size, 0, -mask.shape[1] % size, cv2.BORDER_REFLECT
-        )
-        share = cv2.resize(share, (width, height), interpolation=cv2.INTER_AREA)
-        half = share >= 0.5
-        masks.append((half if half.any() else share > 0).astype(np.uint8))
-    return masks

@@ -345,8 +345,7 @@ class WindowClamp(ToneCurveMixin, Harmonizer):
                 return _window_from_header(center, width, function, radiograph.pixels.dtype)
         counts = histogram(radiograph.pixels, radiograph.bits_stored, radiograph.mask)
         low, high = quantiles(counts, np.asarray(self.percentiles) / 100) * scale
-        width = max(high - low, 1.0 if self.voi_lut_function == "LINEAR" else 1e-6 * scale)
-        return (low + high) / 2, width, self.voi_lut_function or "LINEAR_EXACT"
+        return (low + high) / 2, max(high - low, 1e-6 * scale), self.voi_lut_function or "LINEAR_EXACT"
 
 
 def _window_from_header(center: Any, width: Any, function: str, dtype: np.dtype) -> tuple[float, float, str]:

@@ -15,12 +15,12 @@ import threading
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 import scipy.fft
 from threadpoolctl import ThreadpoolController
 
-from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
+from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.harmonizers.masked import mean_inside
 
 # Rows a step: their products stay in the second-level cache.
 _N_ROWS = 128
@@ -73,7 +73,8 @@ def low_frequencies(
         raise InvalidParameterError(
             f"An image of {height} x {width} pixels has frequencies from 0 to {shorter // 2} cycles a field; got b={b}."
         )
-    mean, share = _mean_inside(image, mask)
+    mean = mean_inside(image, mask)
+    share = 1.0 if mask is None else float(mask.mean())
     if _partial_is_cheaper(image.shape, b):
         rows, columns = (_fourier_bases(n, b, padding)[0] for n in image.shape)
         product = _project(image, rows, columns, mean, mask).astype(np.float64)
@@ -156,7 +157,8 @@ def low_cosines(image: np.ndarray, block: int, *, mask: np.ndarray | None = None
     array([[ 1.5, -0.5],
            [ 0. ,  0. ]])
     """
-    mean, share = _mean_inside(image, mask)
+    mean = mean_inside(image, mask)
+    share = 1.0 if mask is None else float(mask.mean())
     rows, columns = (_cosine_basis(n, block) for n in image.shape)
     coefficients = _project(image, rows / len(rows), columns / len(columns), mean, mask) / share
     coefficients = coefficients.astype(np.float64)
@@ -189,15 +191,6 @@ def _pad(image: np.ndarray, padding: str | None) -> np.ndarray:
 
 def _partial_is_cheaper(shape: tuple[int, ...], b: int) -> bool:
     return 2 * (b + 1) <= _COLUMNS_PER_LEVEL * np.log2(max(2, shape[0] * shape[1]))
-
-
-def _mean_inside(image: np.ndarray, mask: np.ndarray | None) -> tuple[float, float]:
-    """Mean of what counts, in double precision, and its share of the image."""
-    if mask is None:
-        return cv2.mean(image)[0], 1.0
-    if not mask.any():
-        raise InvalidImageError("There is no pixel to take statistics of: the mask is empty. Check the mask.")
-    return cv2.mean(image, np.ascontiguousarray(mask, dtype=np.uint8))[0], float(mask.mean())
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,442 @@
+"""ResNetClassifier: a residual network as a scikit-learn classifier of radiographs."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+from torch.utils.data import TensorDataset
+
+from xray_harmonize.classifiers.frames import frame_batches, frames
+from xray_harmonize.classifiers.holdout import hold_out
+from xray_harmonize.classifiers.recipe import Recipe
+from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError, XRayHarmonizeWarning
+from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.batch_norm import reestimate_batch_norm
+from xray_harmonize.networks.resnet import RadiographResNet
+from xray_harmonize.networks.weights import load_backbone
+from xray_harmonize.training import resolve_device, seeded
+
+
+class ResNetClassifier(ClassifierMixin, BaseEstimator):
+    """Residual network that classifies radiographs.
+
+    Images of any sizes are brought to ``image_size`` squares once, and stay in memory while the
+    network trains. Part of the training images chooses the epoch whose weights are kept.
+
+    Parameters
+    ----------
+    depth : {10, 18, 34, 50}, default=18
+        Layers of the network.
+    width : int, default=64
+        Channels of its first stage; 64 is the published ResNet, and what pre-trained ``weights``
+        need. Time goes with its square.
+    image_size : int, default=128
+        Side in pixels to which images are resized.
+    in_channels : {1, 3}, default=1
+        1: the network takes grey images. 3: the grey image is repeated.
+    head : {"linear", "mlp"}, default="linear"
+        Last layers, see :class:`~xray_harmonize.networks.resnet.RadiographResNet`.
+    dropout : float, default=0.5
+        Dropout in the head.
+    weights : path, optional
+        File of backbone weights to start from (ImageNet or RadImageNet layout, ``.pt`` or
+        ``.safetensors``), see :mod:`xray_harmonize.networks.weights`. None: random ones.
+    max_epochs : int, default=30
+        Passes over the training images.
+    batch_size : int, default=16
+        Images a step, at most.
+    lr : float, default=1e-3
+        Learning rate; with ``schedule="one_cycle"`` the highest.
+    schedule : {"one_cycle", "constant"}, default="one_cycle"
+        ``"one_cycle"``: the rate rises over the first 30 % of the steps and falls to nothing until
+        the last, which trains few images from scratch in the fewest epochs.
+    optimizer : {"adamw", "adam", "sgd"}, default="adamw"
+        ``"sgd"`` has momentum 0.9.
+    weight_decay : float, default=1e-4
+        Of the optimizer.
+    class_weight : {None, "balanced"} or dict, default=None
+        Weight of each class in the loss, by label; "balanced": inversely to its frequency.
+    flip : bool, default=True
+        Whether training images are mirrored at random.
+    augment : {None, "tone", "strong"}, default=None
+        Random changes of training images, see :mod:`xray_harmonize.classifiers.augment`.
+    validation_fraction : float, default=0.2
+        Share of the patients of each class (and scanner, where there are several) that is kept
+        for choosing the epoch. 0: train on all images, for all epochs.
+    patience : int, optional
+        Stop after so many epochs that brought no better one. None: train all epochs.
+    device : str, default="auto"
+        ``"auto"``: a GPU where there is one. Where a model was fitted does not matter later.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        See :func:`xray_harmonize.training.resolve_precision`. Predictions are made in float32.
+    random_state : int, RandomState or None, default=None
+        Of initial weights, held-out patients, order, augmentation and dropout. An integer gives
+        the same classifier again on the same kind of machine and number of threads.
+    verbose : int, default=0
+        1 prints a line an epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    state_ : dict of str to ndarray
+        The network's weights and batch-norm statistics.
+    history_ : list of dict
+        ``epoch``, ``train_loss``, ``valid_loss``, ``worst_group_accuracy`` (both where images were
+        held out) and ``dur`` in seconds, of each epoch.
+    best_epoch_ : int
+        Epoch whose weights are kept, counted from 1.
+    interrupted_ : bool
+        Whether the training was cut short by Ctrl-C; the best state up to then was kept.
+
+    See Also
+    --------
+    xray_harmonize.training.report_progress : Follow the epochs of a training.
+
+    Notes
+    -----
+    The best epoch has the highest accuracy in the worst class; where training images come from
+    several scanners, in the worst class of a scanner. Equal ones are told apart by the validation
+    loss; of equal epochs the later is kept.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun. Deep residual learning for image recognition. CVPR 2016.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.random((40, 32, 32)) * 0.5
+    >>> y = np.repeat(["bright", "dark"], 20)
+    >>> X[:20] += 0.4
+    >>> classifier = ResNetClassifier(
+    ...     depth=10, width=8, image_size=32, max_epochs=5, random_state=0)
+    >>> classifier.fit(X, y).score(X, y)
+    1.0
+    >>> classifier.predict_proba(X[:3]).shape, classifier.embed(X[:3]).shape
+    ((3, 2), (3, 64))
+    """
+
+    def __init__(
+        self,
+        depth: int = 18,
+        width: int = 64,
+        image_size: int = 128,
+        in_channels: int = 1,
+        head: str = "linear",
+        dropout: float = 0.5,
+        weights: str | None = None,
+        max_epochs: int = 30,
+        batch_size: int = 16,
+        lr: float = 1e-3,
+        schedule: str = "one_cycle",
+        optimizer: str = "adamw",
+        weight_decay: float = 1e-4,
+        class_weight: str | dict[Any, float] | None = None,
+        flip: bool = True,
+        augment: str | None = None,
+        validation_fraction: float = 0.2,
+        patience: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.depth = depth
+        self.width = width
+        self.image_size = image_size
+        self.in_channels = in_channels
+        self.head = head
+        self.dropout = dropout
+        self.weights = weights
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.schedule = schedule
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.flip = flip
+        self.augment = augment
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- learning ------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: ArrayLike) -> ResNetClassifier:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
+            Unsigned integers, or floats in [0, 1]. With ``X.patient``, no patient is divided
+            between training and validation.
+        y : array-like of shape (n,)
+            Classes, as numbers or strings.
+
+        Returns
+        -------
+        ResNetClassifier
+            Itself.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a parameter is out of range, X and y differ in length, or the loss diverges.
+        NotEnoughImagesError
+            If there are fewer than two classes, or too few images to hold some out.
+        InvalidImageError
+            If an image holds NaN or lies outside of [0, 1].
+        PersistenceError
+            If ``weights`` cannot be read or do not fit.
+        """
+        images = ImageSet.of(X)
+        recipe = self._recipe()
+        classes, targets = _encode(y, len(images))
+        rng = check_random_state(self.random_state)
+        device = resolve_device(self.device)
+        held_out, groups = self._hold_out(images, classes, targets, rng)
+        with seeded(int(rng.randint(2**31 - 1)), device):
+            network = self._new_network(len(classes))
+            if self.weights is not None:
+                load_backbone(network.backbone, self.weights)
+            pixels, labels = frames(images, self.image_size), torch.from_numpy(targets)
+            outcome = recipe.train(
+                network,
+                TensorDataset(pixels[~held_out], labels[~held_out]),
+                TensorDataset(pixels[held_out], labels[held_out]),
+                groups,
+                self._class_weights(classes, targets[~held_out.numpy()]),
+                device,
+                task=type(self).__name__,
+            )
+        if outcome.interrupted:
+            if not outcome.best_epoch:
+                raise KeyboardInterrupt
+            warnings.warn(
+                f"The training of {type(self).__name__} was interrupted after {len(outcome.history)} of "
+                f"{self.max_epochs} epochs; the state of epoch {outcome.best_epoch} is kept.",
+                XRayHarmonizeWarning,
+                stacklevel=2,
+            )
+        self.classes_ = classes
+        self.state_ = _arrays(network)
+        self.history_ = outcome.history
+        self.best_epoch_ = outcome.best_epoch
+        self.interrupted_ = outcome.interrupted
+        return self
+
+    def _recipe(self) -> Recipe:
+        if not 0 <= self.validation_fraction < 1:
+            raise InvalidParameterError(f"validation_fraction must lie in [0, 1); got {self.validation_fraction!r}.")
+        if not isinstance(self.image_size, int | np.integer) or self.image_size < 8:
+            raise InvalidParameterError(f"image_size must be a whole number, at least 8; got {self.image_size!r}.")
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+    def _hold_out(
+        self, X: ImageSet, classes: np.ndarray, targets: np.ndarray, rng: np.random.RandomState
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """Choose the images for validation; with them their groups, the classes of each scanner."""
+        groups = targets
+        if X.scanner is not None:
+            groups = np.unique(X.scanner, return_inverse=True)[1] * len(classes) + targets
+        if self.validation_fraction == 0:
+            return torch.zeros(len(X), dtype=torch.bool), groups[:0]
+        held_out = hold_out(groups, X.patient, self.validation_fraction, rng)
+        lacking = np.setdiff1d(np.arange(len(classes)), targets[~held_out])
+        if not held_out.any() or lacking.size:
+            raise NotEnoughImagesError(
+                f"Cannot hold out {self.validation_fraction:g} of {len(X)} images of {len(classes)} classes and still "
+                "train on every class. Add images or patients, or set validation_fraction=0."
+            )
+        return torch.from_numpy(held_out), groups[held_out]
+
+    def _new_network(self, n_classes: int) -> RadiographResNet:
+        return RadiographResNet(n_classes, self.depth, self.width, self.in_channels, self.head, self.dropout)
+
+    def _class_weights(self, classes: np.ndarray, targets: np.ndarray) -> torch.Tensor | None:
+        if self.class_weight is None:
+            return None
+        if isinstance(self.class_weight, dict):
+            unknown = [label for label in self.class_weight if label not in classes]
+            if unknown:
+                raise InvalidParameterError(f"class_weight names {unknown[0]!r}; y holds {_listed(classes)}.")
+        elif self.class_weight != "balanced":
+            raise InvalidParameterError(f"class_weight must be None, 'balanced' or a dict; got {self.class_weight!r}.")
+        weights = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])
+        return torch.from_numpy(weights).float()
+
+    # -- answering -----------------------------------------------------------------------------
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class.
+
+        An image's result does not depend on the others in the call but by rounding (1e-6).
+
+        Parameters
+        ----------
+        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, n_classes)
+            In the order of ``classes_``; rows add up to 1.
+        """
+        logits = self._through(X, features=False).astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: np.ndarray = odds / odds.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class of each image.
+
+        Parameters
+        ----------
+        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels as they were in ``y``.
+        """
+        labels: np.ndarray = self.classes_[self._through(X, features=False).argmax(axis=1)]
+        return labels
+
+    def embed(self, X: Any) -> np.ndarray:
+        """Features before the head.
+
+        Parameters
+        ----------
+        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
+
+        Returns
+        -------
+        ndarray of float32 of shape (n, n_features)
+            Averages of the last feature maps: ``8 * width`` of them, 4 times as many for depth 50.
+        """
+        return self._through(X, features=True)
+
+    def adapt(self, X: Any) -> ResNetClassifier:
+        """Copy with batch-norm statistics re-estimated on images without labels.
+
+        Parameters
+        ----------
+        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
+            Images of the scanner that the copy is for, ten or more; what their classes are does
+            not matter, but their mix does.
+
+        Returns
+        -------
+        ResNetClassifier
+            A fitted copy. This classifier stays as it is.
+
+        Raises
+        ------
+        NotEnoughImagesError
+            For fewer than two images.
+
+        Notes
+        -----
+        Up to about 256 images (at the default width and size) are measured as one batch, so that
+        neither order nor grouping matters; more are measured batch by batch and refined until the
+        statistics stand, see :func:`~xray_harmonize.networks.batch_norm.reestimate_batch_norm`.
+        """
+        images = ImageSet.of(X)
+        network = copy.deepcopy(self._network())
+        if len(images) < 2:
+            raise NotEnoughImagesError(f"adapt needs at least two images to estimate a variance; got {len(images)}.")
+        pixels = frames(images, self.image_size)
+        # A batch whose activations take about a gibibyte.
+        at_once = max(2**28 // (self.width * self.image_size**2), 8)
+        batches = torch.tensor_split(pixels, -(-len(images) // at_once))
+        device = resolve_device(self.device)
+        reestimate_batch_norm(network, lambda: (batch.to(device) for batch in batches))
+        adapted = copy.copy(self)
+        adapted.state_ = _arrays(network)
+        return adapted
+
+    def _through(self, X: Any, features: bool) -> np.ndarray:
+        network = self._network()
+        device = resolve_device(self.device)
+        outputs = []
+        with torch.inference_mode():
+            for batch in frame_batches(ImageSet.of(X), self.image_size, 32):
+                batch = batch.to(device)
+                output = network.features(batch) if features else network(batch)
+                outputs.append(output.float().cpu().numpy())
+        if not outputs:
+            width = network.n_features if features else len(self.classes_)
+            return np.empty((0, width), dtype=np.float32)
+        return np.concatenate(outputs)
+
+    def _network(self) -> RadiographResNet:
+        """Give the fitted network, built from ``state_`` when it is first needed in this process."""
+        check_is_fitted(self, "state_")
+        device = resolve_device(self.device)
+        cached = getattr(self, "_cached", None)
+        if cached is not None and cached[0] == device and cached[1] is self.state_:
+            network: RadiographResNet = cached[2]
+            return network
+        with seeded(0, torch.device("cpu")):
+            network = self._new_network(len(self.classes_))
+        network.load_state_dict({k: torch.as_tensor(v) for k, v in self.state_.items()})
+        network.eval().to(device)
+        self._cached = (device, self.state_, network)
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Networks and devices stay behind: a model fitted on a GPU opens where there is none.
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_cached", None)
+        return state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = self.random_state is None
+        tags.no_validation = True
+        return tags
+
+
+def _encode(y: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Classes in order, and the place of each label among them."""
+    if y is None:
+        raise InvalidParameterError("ResNetClassifier needs labels; y is None.")
+    labels = column_or_1d(y, warn=True)
+    if len(labels) != n:
+        raise InvalidParameterError(f"X holds {n} images and y {len(labels)} labels.")
+    if any(label is None or label != label for label in labels.tolist()):
+        raise InvalidParameterError("y holds missing labels (None or NaN). Leave these images out.")
+    check_classification_targets(labels)
+    try:
+        classes, targets = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise InvalidParameterError("y mixes numbers and strings; use one kind of label.") from error
+    if len(classes) < 2:
+        raise NotEnoughImagesError(
+            f"ResNetClassifier needs images of at least two classes; y holds {_listed(classes)}."
+        )
+    return classes, targets.astype(np.int64)
+
+
+def _arrays(network: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in np.asarray(list(names)).tolist()) or "no labels"

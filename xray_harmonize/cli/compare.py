@@ -1,0 +1,207 @@
+"""``xray-harmonize compare``: which harmonizer helps, on which scanner, by how much, and a pipeline to deploy."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from xray_harmonize.exceptions import InvalidParameterError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xray_harmonize.images import ImageSet
+
+
+class ProtocolChoice(StrEnum):
+    """What the classifier is trained on."""
+
+    fixed = "fixed"
+    loso = "loso"
+    both = "both"
+
+
+class Task(StrEnum):
+    """Simulated cohorts to try things on."""
+
+    density = "density"
+    pneumonia = "pneumonia"
+
+
+def compare(
+    images: Annotated[Path | None, typer.Option(help="Folder of images.", show_default=False)] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV with the columns path, label, scanner, patient.", show_default=False)
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Scanner to train on and to bring all others to; by default the one with most images."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results; run again with the same to go on.")] = Path(
+        "results"
+    ),
+    demo: Annotated[bool, typer.Option("--demo", help="Use a simulated cohort instead of images.")] = False,
+    task: Annotated[Task, typer.Option(help="Which simulated cohort.")] = Task.density,
+    protocol: Annotated[
+        ProtocolChoice,
+        typer.Option(help="fixed: classifier trained on the reference alone. loso: leave one scanner out."),
+    ] = ProtocolChoice.fixed,
+    harmonizer: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare only this one (repeat for several); all by default.", show_default=False),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds, each testing another fold.")] = 3,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the reference's patients.")] = 5,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Path, as in the table, of an image to show in the report (repeat for several); none by default.",
+            show_default=False,
+        ),
+    ] = None,
+    show_random: Annotated[
+        int | None, typer.Option(min=0, help="Show so many random images of each scanner.", show_default=False)
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unusable rows out, listing them.")] = False,
+    path_column: Annotated[str, typer.Option(help="Name of the column with paths.")] = "path",
+    label_column: Annotated[str, typer.Option(help="Name of the column with labels.")] = "label",
+    scanner_column: Annotated[str, typer.Option(help="Name of the column with scanners.")] = "scanner",
+    patient_column: Annotated[
+        str, typer.Option(help="Name of the column with patients; '' if there is none: each image is its own.")
+    ] = "patient",
+    depth: Annotated[int, typer.Option(help="Depth of the ResNet: 10, 18, 34 or 50.")] = 18,
+    width: Annotated[int, typer.Option(help="Channels of its first stage.")] = 32,
+    image_size: Annotated[int, typer.Option(help="Side of the square that it sees, in pixels.")] = 128,
+    max_epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 30,
+    weights: Annotated[
+        Path | None, typer.Option(help="File with pretrained weights (.pt or .safetensors).", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the patients for intervals.")] = 1000,
+) -> None:
+    """Compare harmonizers on images of several scanners.
+
+    Writes results.csv, summary.csv, predictions.csv, report.html and the best pipeline into the folder --out.
+    """
+    from xray_harmonize.classifiers import ResNetClassifier
+    from xray_harmonize.cli.outputs import write_outputs
+    from xray_harmonize.cli.progress import shown
+    from xray_harmonize.evaluation.candidates import default_candidates, select_candidates
+    from xray_harmonize.evaluation.study import Study
+
+    console = Console(stderr=True, highlight=False)
+    if demo:
+        _refuse_with_demo(images=images, labels=labels)
+        X, y, simulated = _demo_cohort(task)
+        reference = reference or simulated
+        show_random = 2 if show_random is None else show_random
+    else:
+        X, y = _read(
+            images,
+            labels,
+            skip_bad,
+            console,
+            path=path_column,
+            label=label_column,
+            scanner=scanner_column,
+            patient=patient_column or None,
+        )
+    reference = reference or _largest_scanner(X)
+    candidates = default_candidates()
+    if harmonizer:
+        candidates = select_candidates(candidates, harmonizer)
+    shown_positions = _positions_to_show(X, show or [], show_random or 0)
+    classifier = ResNetClassifier(
+        depth=depth,
+        width=width,
+        image_size=image_size,
+        max_epochs=max_epochs,
+        weights=None if weights is None else str(weights),
+        device=device,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    study = Study(
+        X,
+        y,
+        candidates,
+        classifier,
+        reference,
+        protocols=["fixed", "loso"] if protocol is ProtocolChoice.both else [protocol.value],
+        seeds=list(range(seeds)),
+        n_folds=folds,
+        folder=out / "parts",
+    )
+    with shown(console) as listener:
+        predictions = study.run(listener)
+    write_outputs(
+        study,
+        predictions,
+        out,
+        command=shlex.join(["xray-harmonize", *sys.argv[1:]]),
+        shown_positions=shown_positions,
+        n_bootstrap=bootstrap,
+        console=Console(highlight=False),
+    )
+
+
+def _refuse_with_demo(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidParameterError(f"--demo makes its own images; leave --{name} out, or --demo.")
+
+
+def _demo_cohort(task: Task) -> tuple[ImageSet, np.ndarray, str]:
+    from xray_harmonize.datasets import make_cohort
+
+    name: Literal["density", "pneumonia"] = "density" if task is Task.density else "pneumonia"
+    cohort = make_cohort(name, n_patients=160, size=96, random_state=0)
+    return cohort.images, cohort.labels, cohort.reference
+
+
+def _read(
+    images: Path | None, labels: Path | None, skip_bad: bool, console: Console, **columns: Any
+) -> tuple[ImageSet, np.ndarray]:
+    from xray_harmonize.images import ImageSet
+    from xray_harmonize.labels import read_labels
+
+    if images is None or labels is None:
+        raise InvalidParameterError("Give --images DIR and --labels CSV, or --demo to try a simulated cohort.")
+    table = read_labels(images, labels, **columns, check="pixels", skip_bad=skip_bad)
+    for skipped in table.skipped:
+        console.print(f"skipped row {skipped.row}, {skipped.path}: {skipped.reason}", markup=False, style="yellow")
+    X = ImageSet.from_table(table)
+    assert table.labels is not None
+    return X, table.labels
+
+
+def _largest_scanner(X: ImageSet) -> str:
+    import numpy as np
+
+    if X.scanner is None:
+        raise InvalidParameterError("A comparison needs a scanner column; name it with --scanner-column.")
+    names, counts = np.unique(X.scanner.astype(str), return_counts=True)
+    return str(names[counts.argmax()])
+
+
+def _positions_to_show(X: ImageSet, names: list[str], n_random: int) -> list[int]:
+    """Find the images that the user names, then some random ones of each scanner where asked for."""
+    import numpy as np
+
+    paths = [str(X.meta_value(i, "path")) for i in range(len(X))]
+    positions = []
+    for name in names:
+        found = [i for i, path in enumerate(paths) if path == name or path.endswith(f"/{name}")]
+        if not found:
+            raise InvalidParameterError(f"--show {name}: the table has no such image. Give a path as the table has it.")
+        positions += found
+    rng = np.random.default_rng(0)
+    if n_random and X.scanner is not None:
+        for scanner in sorted(set(X.scanner)):
+            positions += sorted(rng.permutation(np.flatnonzero(X.scanner == scanner))[:n_random].tolist())
+    return positions

@@ -1,0 +1,57 @@
+"""The command ``xray-harmonize``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Libraries read these when they are imported, so they stand before anything else is: without a word from the user,
+# neither matplotlib nor MONAI should talk to a terminal that shows a progress bar.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import typer
+from rich.console import Console
+
+from xray_harmonize.cli import adapt, compare
+from xray_harmonize.exceptions import XRayHarmonizeError
+
+app = typer.Typer(
+    name="xray-harmonize",
+    help="Harmonize X-ray images that come from different scanners. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("compare")(compare.compare)
+app.command("adapt")(adapt.adapt)
+
+INTERRUPTED = 130
+FAILED = 2
+
+
+@app.callback(invoke_without_command=True)
+def version(show: bool = typer.Option(False, "--version", help="Print the version and end.")) -> None:
+    """Harmonize X-ray images that come from different scanners. Not a medical device."""
+    if show:
+        from xray_harmonize import __version__
+
+        typer.echo(f"xray-harmonize {__version__}")
+        raise typer.Exit
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command; errors of the package end as one message and status 2, Ctrl-C as status 130."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app(arguments, standalone_mode=True)
+    except XRayHarmonizeError as error:
+        errors.print(f"error: {error}", markup=False, style="red")
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        errors.print("Interrupted. What is finished is kept: run the same command again to go on.", style="yellow")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Networks and their weights: PyTorch modules that know neither scikit-learn nor files of images."""
