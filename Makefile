@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/xray-harmonize compare --demo --out $(OUT)
+	$(BIN)/xray-harmonize compare --demo --image-size 64 --max-epochs 16 --out $(OUT)
 
 # One thread a worker: two processes on two cores finish sooner than two threads in one.
 test: $(STAMP)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xray_harmonize.classifiers.frames import frame_batches, frames, to_square
+from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 from xray_harmonize.images import ImageSet
 
 
@@ -47,3 +48,18 @@ def test_batches_together_are_all_frames() -> None:
     X = ImageSet(np.random.default_rng(0).random((5, 9, 9)))
     together = np.concatenate([batch.numpy() for batch in frame_batches(X, 8, 2)])
     np.testing.assert_array_equal(together, frames(X, 8).numpy())
+
+
+def test_z_scores_pass_where_any_range_is_taken() -> None:
+    X = ImageSet([np.array([[-2.0, 0.0], [1.0, 3.0]], dtype=np.float32)])
+    assert frames(X, 2, "any")[0, 0].tolist() == [[-2.0, 0.0], [1.0, 3.0]]
+
+
+def test_any_range_does_not_take_nan() -> None:
+    with pytest.raises(InvalidImageError, match=r"Image 0 holds NaN or infinite pixels"):
+        frames(ImageSet([np.array([[np.nan, 0.0]])]), 2, "any")
+
+
+def test_an_unknown_range_is_refused() -> None:
+    with pytest.raises(InvalidParameterError, match=r"input_range must be 'unit' or 'any'; got 'full'"):
+        frames(ImageSet([np.zeros((2, 2))]), 2, "full")

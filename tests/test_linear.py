@@ -132,6 +132,21 @@ def test_z_score_takes_mean_and_deviation_inside_the_mask_and_carries_the_outsid
     np.testing.assert_allclose(ZScore().fit_transform(X)[0], expected, atol=1e-5)
 
 
+@given(small_images, st.integers(0, 5))
+def test_z_score_of_stored_values_is_that_of_the_floats_they_stand_for(image: np.ndarray, n_outside: int) -> None:
+    mask = np.ones(image.shape, bool)
+    mask.flat[1 : 1 + n_outside] = False
+    X = ImageSet([image, image / 65535], mask=[mask, mask])
+    stored, floats = ZScore().fit_transform(X)
+    # Outside of a mask within which all is constant, values are divided by next to nothing.
+    np.testing.assert_allclose(stored, floats, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_z_score_of_constant_stored_values_is_zero(value: int) -> None:
+    assert not ZScore().fit_transform([np.full((30, 50), value, "u2")])[0].any()
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
 def test_z_score_of_a_constant_image_is_zero(value: float) -> None:
     assert not z_score(np.full((7, 5), value, "f4")).any()
@@ -254,7 +269,7 @@ def test_a_window_in_fractions_means_the_same_at_every_depth(window: object, voi
 
 def test_windows_of_floats_are_in_fractions_and_exact() -> None:
     X = with_window(np.array([[0.2, 0.4, 0.6]]), 0, window_center=0.4, window_width=0.4, voi_lut_function="LINEAR")
-    np.testing.assert_allclose(WindowClamp().fit_transform(X)[0], [[0, 0.5, 1]], atol=2 * LEVEL)
+    np.testing.assert_allclose(WindowClamp().fit_transform(X)[0], [[0, 0.5, 1]], atol=6 * LEVEL)
 
 
 @pytest.mark.parametrize("voi_lut_function", [None, *FUNCTIONS])

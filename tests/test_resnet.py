@@ -274,7 +274,7 @@ def test_adapting_depends_neither_on_order_nor_on_calls_before(fitted: ResNetCla
 
 
 def test_adapting_needs_two_images(fitted: ResNetClassifier) -> None:
-    with pytest.raises(NotEnoughImagesError, match="adapt needs at least two images.*got 1"):
+    with pytest.raises(NotEnoughImagesError, match=r"adapt needs at least two images.*got 1"):
         fitted.adapt(bars(2)[0][:1])
 
 
@@ -316,13 +316,13 @@ def test_with_several_scanners_the_worst_class_of_a_scanner_counts() -> None:
     assert sorted(set(groups.tolist())) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("class_weight", ["balanced", {"lying": 5.0}])
-def test_class_weights_move_the_decision(class_weight: Any) -> None:
-    X, y = bars(40, labels=("lying", "standing"))
-    kept = (y == "standing") | (np.arange(40) < 8)
-    plain = small(max_epochs=2, lr=1e-4, validation_fraction=0).fit(X[kept], y[kept])
-    weighted = clone(plain).set_params(class_weight=class_weight).fit(X[kept], y[kept])
-    assert weighted.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean()
+@pytest.mark.parametrize("class_weight", ["balanced", {"rare": 4.0}])
+def test_class_weights_raise_the_probability_of_a_rare_class(class_weight: Any) -> None:
+    X = np.random.default_rng(0).random((40, 24, 24))
+    y = np.where(np.arange(40) % 5 == 0, "rare", "usual")
+    plain = small(max_epochs=8, validation_fraction=0).fit(X, y)
+    weighted = clone(plain).set_params(class_weight=class_weight).fit(X, y)
+    assert weighted.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean() + 0.1
 
 
 @pytest.mark.parametrize(
@@ -350,12 +350,12 @@ def test_repeated_grey_channels_and_one_channel_agree_through_summed_weights(tmp
     colour = small(max_epochs=1, in_channels=3, validation_fraction=0).fit(X, y)
     state = {k.removeprefix("backbone."): torch.as_tensor(v) for k, v in colour.state_.items() if "backbone" in k}
     torch.save(state, tmp_path / "colour.pt")
-    # A vanishing rate: what is compared are the weights as they were read, under the same batch-norm statistics.
+    # At a vanishing rate the weights stay as they were read, and adapting gives both the same batch-norm statistics.
     grey, again = (
         small(max_epochs=1, lr=1e-12, in_channels=n, weights=tmp_path / "colour.pt", validation_fraction=0).fit(X, y)
         for n in (1, 3)
     )
-    np.testing.assert_allclose(grey.embed(X), again.embed(X), atol=1e-4)
+    np.testing.assert_allclose(grey.adapt(X).embed(X), again.adapt(X).embed(X), atol=1e-3)
 
 
 def test_weights_of_another_depth_are_refused_by_name(tmp_path: Path) -> None:
@@ -475,9 +475,12 @@ def test_predicting_before_fitting_is_refused() -> None:
         small().predict(bars(4)[0])
 
 
-def test_a_quarter_of_an_hour_of_shenzhen_in_a_minute(real_data: Path) -> None:
+@pytest.mark.realdata
+def test_tuberculosis_is_told_on_real_radiographs(real_data: Path) -> None:
     X = ImageSet.from_folder(real_data / "tb", real_data / "tb" / "labels.csv")
     X = X[X.scanner == "shenzhen"]
     train = np.arange(len(X)) % 5 != 0
-    classifier = ResNetClassifier(image_size=64, max_epochs=6, random_state=0).fit(X[train], X.label[train])
+    classifier = ResNetClassifier(depth=10, width=16, image_size=64, max_epochs=6, random_state=0).fit(
+        X[train], X.label[train]
+    )
     assert classifier.score(X[~train], X.label[~train]) > 0.65

@@ -11,7 +11,14 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from xray_harmonize.callbacks import BestState, FiniteLoss, TellProgress, ValidationScore, WarmBatchNorm, report_progress
+from xray_harmonize.callbacks import (
+    BestState,
+    FiniteLoss,
+    TellProgress,
+    ValidationScore,
+    WarmBatchNorm,
+    report_progress,
+)
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.training import Net, TensorBatches, autocast, resolve_device, resolve_precision, seeded
 
@@ -65,10 +72,14 @@ def test_autocast_computes_in_the_type_asked_for() -> None:
 
 
 def test_seeded_leaves_the_generator_as_it_was_even_after_an_error() -> None:
+    def fail() -> None:
+        with seeded(1, CPU):
+            torch.rand(3)
+            raise ZeroDivisionError
+
     state = torch.get_rng_state()
-    with pytest.raises(ZeroDivisionError), seeded(1, CPU):
-        torch.rand(3)
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -207,7 +218,9 @@ def test_a_validation_score_sees_targets_and_outputs_in_order() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_advice() -> None:
-    with pytest.raises(InvalidParameterError, match=r"diverged: the loss of epoch \d+ is (nan|inf).*smaller lr than 1e"):
+    with pytest.raises(
+        InvalidParameterError, match=r"diverged: the loss of epoch \d+ is (nan|inf).*smaller lr than 1e"
+    ):
         net([FiniteLoss()], lr=1e30).fit(line())
 
 

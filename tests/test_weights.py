@@ -111,7 +111,7 @@ def test_a_mismatch_lists_missing_unexpected_and_misshapen_keys_and_changes_noth
 
 def test_a_long_list_of_keys_is_cut(tmp_path: Path) -> None:
     torch.save(state(depth=50), tmp_path / "weights.pt")
-    with pytest.raises(PersistenceError, match="unexpected: .*, and [0-9]+ more"):
+    with pytest.raises(PersistenceError, match=r"unexpected: .*, and [0-9]+ more"):
         load_backbone(resnet_backbone(10, 4, 3), tmp_path / "weights.pt")
 
 
@@ -149,7 +149,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 cut"])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(PersistenceError, match="cannot be read as tensors alone|is no safetensors file"):
+    with pytest.raises(PersistenceError, match=r"cannot be read as tensors alone|is no safetensors file"):
         read_weights(tmp_path / name)
 
 

@@ -52,18 +52,9 @@ def adapt(model: Any, X: Any, *, scanner: ArrayLike | None = None, batch_norm: b
     if not isinstance(model, Pipeline):
         if not hasattr(model, "adapt"):
             raise InvalidParameterError(f"{type(model).__name__} cannot learn a scanner from unlabelled images.")
-        return _adapt_step(model, images)
-    adapted = copy.copy(model)
-    adapted.steps = []
-    for place, (name, step) in enumerate(model.steps):
-        last = place == len(model.steps) - 1
-        new = step
-        if hasattr(step, "adapt") and (hasattr(step, "transform") or batch_norm):
-            new = _adapt_step(step, images)
-        adapted.steps.append((name, new))
-        if not last and step not in (None, "passthrough"):
-            images = new.transform(images)
-    if all(new is old for (_, new), (_, old) in zip(adapted.steps, model.steps, strict=True)):
+        return model.adapt(images)
+    adapted = _adapted(model, images, batch_norm)
+    if adapted is model:
         raise InvalidParameterError(
             f"No step of the pipeline ({', '.join(name for name, _ in model.steps)}) learns anything about a scanner. "
             "Use a harmonizer with scope='scanner', or batch_norm=True."
@@ -71,6 +62,19 @@ def adapt(model: Any, X: Any, *, scanner: ArrayLike | None = None, batch_norm: b
     return adapted
 
 
-def _adapt_step(step: Any, images: ImageSet) -> Any:
-    # Classifiers take images alone: to them a scanner is its images.
-    return step.adapt(images)
+def _adapted(step: Any, images: ImageSet, batch_norm: bool) -> Any:
+    """Give the step as it is where it learns nothing, so that who asks can tell."""
+    if not isinstance(step, Pipeline):
+        learns = hasattr(step, "adapt") and (hasattr(step, "transform") or batch_norm)
+        return step.adapt(images) if learns else step
+    steps = []
+    for place, (name, old) in enumerate(step.steps):
+        new = _adapted(old, images, batch_norm)
+        steps.append((name, new))
+        if place < len(step.steps) - 1 and old not in (None, "passthrough"):
+            images = new.transform(images)
+    if all(new is old for (_, new), (_, old) in zip(steps, step.steps, strict=True)):
+        return step
+    adapted = copy.copy(step)
+    adapted.steps = steps
+    return adapted

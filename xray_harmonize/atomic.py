@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 
 @contextmanager
@@ -35,18 +35,15 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     'whole'
     """
     target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    beside = Path(name)
+    beside = target.with_name(f".{uuid4().hex}.part")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    # Opened here and not by tempfile, whose files are private: this one gets the usual permissions.
+    stream = beside.open(mode.replace("w", "x"), **text)  # type: ignore[call-overload]
     try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with os.fdopen(handle, mode, **text) as stream:  # type: ignore[call-overload]
+        with stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        # A temporary file is private; what it becomes gets the usual permissions.
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o666 & ~mask)
         beside.replace(target)
     except BaseException:
         beside.unlink(missing_ok=True)

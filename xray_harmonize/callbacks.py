@@ -117,8 +117,8 @@ class FiniteLoss(Callback):
 class WarmBatchNorm(Callback):
     """Take the first steps' batch-norm statistics as plain averages, then as the usual moving ones.
 
-    A moving average of momentum 0.1 still holds a third of its made-up start (mean 0, variance 1) after ten steps, which
-    is a whole training of a few dozen images; a network so short of steps would be useless in evaluation.
+    A moving average of momentum 0.1 still holds a third of its made-up start (mean 0, variance 1) after ten steps,
+    which is a whole training of a few dozen images; a network so short of steps would be useless in evaluation.
     """
 
     def on_train_begin(self, net: Net, **kwargs: Any) -> None:

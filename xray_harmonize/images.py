@@ -442,7 +442,8 @@ def _labels(what: str, labels: ArrayLike | None, n: int) -> np.ndarray | None:
         # A patient that nobody named is somebody all the same: splits take such an image for a patient of its own.
         return np.array([None if gap else str(value) for value, gap in zip(values, missing, strict=True)], dtype=object)
     if missing.any():
-        raise InvalidParameterError(f"The {what} of image {np.flatnonzero(missing)[0]} is missing; every image needs one.")
+        first = np.flatnonzero(missing)[0]
+        raise InvalidParameterError(f"The {what} of image {first} is missing; every image needs one.")
     return np.array([str(value) for value in values], dtype=object)
 
 

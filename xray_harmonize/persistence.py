@@ -8,6 +8,7 @@ package, scikit-learn's Pipeline, and those that the caller names are ever made.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,10 @@ from xray_harmonize.tone import ToneCurve
 FORMAT = "xray_harmonize model"
 FORMAT_VERSION = 1
 _JSON_MEMBER = "model.json"
+_MAX_JSON_BYTES = 2**26
+# Deflate makes at most about 1030 bytes of one, so a file that promises more than this is lying.
+_MAX_RATIO = 1100
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def save(estimator: BaseEstimator, path: str | Path) -> None:
@@ -42,7 +47,7 @@ def save(estimator: BaseEstimator, path: str | Path) -> None:
     Raises
     ------
     PersistenceError
-        If something in the estimator cannot be written; the message names the attribute.
+        If something in the estimator cannot be written; the message names the attribute. If the file cannot be.
 
     Examples
     --------
@@ -59,11 +64,14 @@ def save(estimator: BaseEstimator, path: str | Path) -> None:
         "version": FORMAT_VERSION,
         "model": _encode(estimator, arrays, type(estimator).__name__),
     }
-    with replacing(path, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_JSON_MEMBER, json.dumps(document, indent=1, allow_nan=True))
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    try:
+        with replacing(path, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(_JSON_MEMBER, json.dumps(document, indent=1, allow_nan=True))
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    except OSError as error:
+        raise PersistenceError(f"{path} cannot be written ({error.strerror or error}); check the folder.") from error
 
 
 def load(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
@@ -84,22 +92,37 @@ def load(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
     Raises
     ------
     PersistenceError
-        If the file is none of ours, is damaged, or names a class that is not allowed.
+        If the file cannot be opened, is none of ours, is damaged, or names a class that is not allowed.
     """
     known = {cls.__name__: cls for cls in [Pipeline, ToneCurve, *classes]}
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive, Path(path).stat().st_size)
             document = json.loads(archive.read(_JSON_MEMBER))
             if document.get("format") != FORMAT:
-                raise PersistenceError(f"{path} is no saved model of xray_harmonize.")
+                raise ValueError("its JSON does not say that it is one")
             if document["version"] > FORMAT_VERSION:
                 raise PersistenceError(
                     f"{path} was written by a newer version of xray_harmonize (format {document['version']}; this one "
                     f"reads up to {FORMAT_VERSION}). Update the package."
                 )
             return _decode(document["model"], archive, known)
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, EOFError, AttributeError) as error:
+    except PersistenceError:
+        raise
+    except OSError as error:
+        raise PersistenceError(f"{path} cannot be opened ({error.strerror or error}); check the path.") from error
+    except Exception as error:  # what damaged bytes make zip, JSON, NumPy and constructors raise is no finite list
         raise PersistenceError(f"{path} is no saved model of xray_harmonize, or is damaged: {error}") from error
+
+
+def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
+    """Refuse a file of ``n_bytes`` that claims more than it can hold, before memory is taken for it."""
+    claimed = sum(member.file_size for member in archive.infolist())
+    if claimed > _MAX_RATIO * n_bytes:
+        raise ValueError(f"it claims to hold {claimed} bytes, more than its {n_bytes} can")
+    text = archive.getinfo(_JSON_MEMBER).file_size
+    if text > _MAX_JSON_BYTES:
+        raise ValueError(f"its JSON has {text} bytes, expected at most {_MAX_JSON_BYTES}")
 
 
 def _encode(value: Any, arrays: dict[str, np.ndarray], place: str) -> Any:
@@ -109,15 +132,16 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], place: str) -> Any:
     if isinstance(value, np.generic):
         return _encode(value.item(), arrays, place)
     if isinstance(value, np.ndarray):
-        if value.dtype.kind == "O":  # labels: strings, or numbers in an object array
-            return {"objects": [_encode(item, arrays, place) for item in value.ravel()], "shape": list(value.shape)}
-        name = f"array_{len(arrays)}"
-        arrays[name] = value
-        return {"array": name}
+        if value.dtype.kind in "OT":  # labels: strings, or numbers in an object array
+            return {"objects": _encode(value.ravel().tolist(), arrays, place), "shape": list(value.shape)}
+        if not value.dtype.hasobject:
+            name = f"array_{len(arrays)}"
+            arrays[name] = value
+            return {"array": name}
     if isinstance(value, tuple):
-        return {"tuple": [_encode(item, arrays, place) for item in value]}
+        return {"tuple": _encode(list(value), arrays, place)}
     if isinstance(value, list):
-        return [_encode(item, arrays, place) for item in value]
+        return [_encode(item, arrays, f"{place}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, dict):
         return {"dict": [[_encode(k, arrays, place), _encode(v, arrays, f"{place}[{k!r}]")] for k, v in value.items()]}
     if isinstance(value, Path):
@@ -144,11 +168,11 @@ def _decode(value: Any, archive: zipfile.ZipFile, known: dict[str, type]) -> Any
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        with archive.open(f"{value['array']}.npy") as member:
-            return np.lib.format.read_array(member, allow_pickle=False)
+        return _read_array(archive, f"{value['array']}.npy")
     if "objects" in value:
         array = np.empty(len(value["objects"]), dtype=object)
-        array[:] = [_decode(item, archive, known) for item in value["objects"]]
+        for i, item in enumerate(value["objects"]):  # one by one, as NumPy would take lists for further axes
+            array[i] = _decode(item, archive, known)
         return array.reshape(value["shape"])
     if "tuple" in value:
         return tuple(_decode(item, archive, known) for item in value["tuple"])
@@ -159,8 +183,23 @@ def _decode(value: Any, archive: zipfile.ZipFile, known: dict[str, type]) -> Any
         return ToneCurve(_decode(value["x"], archive, known), _decode(value["y"], archive, known))
     estimator = cls(**{k: _decode(v, archive, known) for k, v in value["parameters"].items()})
     for name, learned in value["learned"].items():
+        if name.startswith("_") or not name.endswith("_"):
+            raise ValueError(f"{name} is no name of a learned attribute")
         setattr(estimator, name, _decode(learned, archive, known))
     return estimator
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an array whose header agrees with the size of its member: NumPy believes the header and allocates."""
+    member = archive.getinfo(name)
+    with archive.open(member) as stream:
+        shape, _, dtype = _HEADER_READERS[np.lib.format.read_magic(stream)](stream)
+        expected, there = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+    if expected != there:
+        raise ValueError(f"{name} holds {there} bytes, expected {expected} for {dtype} of shape {shape}")
+    with archive.open(member) as stream:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
 
 
 def _class(name: str, known: dict[str, type]) -> type:

@@ -10,7 +10,6 @@ Integers are stored values, full scale is ``2**bits_stored - 1``. Floats lie in 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FLOAT_LEVELS = 65536
+_BITS_OF_ONE = int(np.float32(1).view(np.int32))
 
-# OpenCV counts in float32, which is exact up to 2**24 pixels; smaller pieces also keep two threads busy.
-_PIXELS_A_PIECE = 2**22
+# OpenCV gives counts as float32, which are exact up to here.
+_PIXELS_A_PIECE = 2**24
 
 # Probabilities at which quantile functions are kept: dense in the middle, geometric towards both tails, so that a
 # collimator edge of a few pixels and a metal marker keep their own place on the curve.
@@ -76,6 +76,11 @@ def full_scale(dtype: Any, bits_stored: int | None = None) -> float:
 
 
 def _check_float_range(image: np.ndarray, name: str) -> None:
+    if image.dtype == np.float32 and image.flags.c_contiguous and image.ndim == 2:
+        # As integers, the bits of floats in [0, 1] lie between those of 0 and 1; those of all others, NaN too, do not.
+        lowest, highest, _, _ = cv2.minMaxLoc(image.view(np.int32))
+        if lowest >= 0 and highest <= _BITS_OF_ONE:
+            return
     low, high = float(np.min(image)), float(np.max(image))
     if np.isnan(low) or np.isnan(high):
         raise InvalidImageError(f"{name} holds NaN; expected numbers in [0, 1]. Mask or fill these pixels first.")
@@ -86,8 +91,35 @@ def _check_float_range(image: np.ndarray, name: str) -> None:
         )
 
 
-def _stored_levels(image: np.ndarray, bits_stored: int | None, name: str) -> tuple[np.ndarray, int]:
-    """Bring an image to a contiguous uint8 or uint16 array of levels; give also the number of levels in use."""
+def stored_levels(image: np.ndarray, bits_stored: int | None = None, name: str = "The image") -> tuple[np.ndarray, int]:
+    """Bring an image to the equally spaced levels that histograms count and lookups read.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width)
+        Stored values, or floats in [0, 1].
+    bits_stored : int, optional
+        Bits in use, for integers.
+    name : str
+        What an error calls the image.
+
+    Returns
+    -------
+    levels : ndarray of uint8 or uint16 of shape (height, width)
+        Contiguous; the image itself where it can be.
+    n_levels : int
+        ``2**bits_stored`` up to 16 bits, 65,536 for deeper ones and floats.
+
+    Raises
+    ------
+    InvalidImageError
+        As :func:`as_unit`.
+
+    Examples
+    --------
+    >>> stored_levels(np.array([[0.0, 0.5, 1.0]]))
+    (array([[    0, 32768, 65535]], dtype=uint16), 65536)
+    """
     if image.ndim != 2 or image.size == 0:
         raise InvalidImageError(f"{name} has shape {image.shape}; expected a 2-D image with at least one pixel.")
     n_levels = int(full_scale(image.dtype, bits_stored)) + 1
@@ -120,17 +152,12 @@ def _checked_maximum(image: np.ndarray, n_levels: int, name: str) -> None:
 
 
 def _count(levels: np.ndarray, n_levels: int) -> np.ndarray:
-    """Count levels piece by piece, on as many threads as OpenCV may use."""
-
-    def count(piece: np.ndarray) -> np.ndarray:
-        return cv2.calcHist([piece], [0], None, [n_levels], [0.0, float(n_levels)]).ravel().astype(np.int64)
-
     n_pieces = min(-(-levels.size // _PIXELS_A_PIECE), levels.shape[0])
-    if n_pieces == 1:
-        return count(levels)
-    # The threads end with the call: a pool that outlives it would not survive a fork.
-    with ThreadPoolExecutor(max(1, min(n_pieces, cv2.getNumThreads()))) as pool:
-        return np.sum(list(pool.map(count, np.array_split(levels, n_pieces))), axis=0)
+    pieces = [levels] if n_pieces == 1 else np.array_split(levels, n_pieces)
+    counts = np.zeros(n_levels, dtype=np.int64)
+    for piece in pieces:
+        counts += cv2.calcHist([piece], [0], None, [n_levels], [0.0, float(n_levels)]).ravel().astype(np.int64)
+    return counts
 
 
 def _count_inside(levels: np.ndarray, n_levels: int, mask: np.ndarray) -> np.ndarray:
@@ -215,7 +242,7 @@ def histogram(
     array([1, 0, 0, 2])
     """
     pixels = np.asarray(image)
-    levels, n_levels = _stored_levels(pixels, bits_stored, name)
+    levels, n_levels = stored_levels(pixels, bits_stored, name)
     if mask is not None and mask.shape != pixels.shape:
         raise InvalidImageError(f"{name} has shape {pixels.shape} but its mask {mask.shape}; expected the same.")
     return _count(levels, n_levels) if mask is None else _count_inside(levels, n_levels, mask)
@@ -260,6 +287,31 @@ def quantiles(counts: np.ndarray, probabilities: ArrayLike = PROBABILITIES) -> n
     middle = (np.cumsum(weight) - 0.5 * weight) / weight.sum()
     values = np.interp(np.asarray(probabilities, dtype=np.float64), middle, present / (counts.size - 1))
     return np.asarray(values)
+
+
+def look_up(levels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Put a value of a table in the place of every level.
+
+    Parameters
+    ----------
+    levels : ndarray of uint8 or uint16 of shape (height, width)
+        Contiguous, all below ``len(table)``.
+    table : ndarray of float of shape (n_levels,)
+
+    Returns
+    -------
+    ndarray of float32 of shape (height, width)
+        New memory.
+
+    Examples
+    --------
+    >>> look_up(np.array([[0, 1, 1]], dtype="uint8"), np.array([0.25, 0.75]))
+    array([[0.25, 0.75, 0.75]], dtype=float32)
+    """
+    # OpenCV wants a table for all values of the type.
+    whole = np.zeros(2 ** (8 * levels.dtype.itemsize), dtype=np.float32)
+    whole[: len(table)] = table
+    return cv2.LUT(levels, whole).reshape(levels.shape)
 
 
 class ToneCurve:
@@ -356,14 +408,8 @@ class ToneCurve:
                 _check_float_range(pixels, "The array")
             exact = np.interp(pixels.astype(np.float64, copy=False), self.x, self.y)
             return np.asarray(exact).astype(pixels.dtype, copy=False)
-        levels, n_levels = _stored_levels(pixels, bits_stored, "The image")
-        return self._look_up(levels, n_levels)
-
-    def _look_up(self, levels: np.ndarray, n_levels: int) -> np.ndarray:
-        table = np.empty(2 ** (8 * levels.dtype.itemsize), dtype=np.float32)
-        table[:n_levels] = self.table(n_levels)
-        table[n_levels:] = table[n_levels - 1]
-        return cv2.LUT(levels, table).reshape(levels.shape)
+        levels, n_levels = stored_levels(pixels, bits_stored)
+        return look_up(levels, self.table(n_levels))
 
     def table(self, n_levels: int) -> np.ndarray:
         """Values of the curve at ``n_levels`` equally spaced levels from 0 to 1, as float64 of shape (n_levels,)."""

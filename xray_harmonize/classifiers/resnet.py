@@ -36,24 +36,27 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    depth : {10, 18, 34, 50}, default=18
+    depth : {10, 18, 34, 50}, default=10
         Layers of the network.
-    width : int, default=64
-        Channels of its first stage; 64 is the published ResNet, and what pre-trained ``weights``
-        need. Time goes with its square.
+    width : int, default=32
+        Channels of its first stage. 64 is the published ResNet, and what pre-trained ``weights`` need; it takes more
+        than three times as long.
     image_size : int, default=128
         Side in pixels to which images are resized.
+    input_range : {"unit", "any"}, default="unit"
+        "unit": floats must lie in [0, 1], so that a forgotten division shows at once. "any": floats
+        are taken as they are, for what is not bounded, such as z-scores.
     in_channels : {1, 3}, default=1
         1: the network takes grey images. 3: the grey image is repeated.
     head : {"linear", "mlp"}, default="linear"
         Last layers, see :class:`~xray_harmonize.networks.resnet.RadiographResNet`.
-    dropout : float, default=0.5
-        Dropout in the head.
+    dropout : float, default=0.0
+        Dropout in the head; the released GDCE classifier has 0.5 in an MLP head.
     weights : path, optional
         File of backbone weights to start from (ImageNet or RadImageNet layout, ``.pt`` or
         ``.safetensors``), see :mod:`xray_harmonize.networks.weights`. None: random ones.
-    max_epochs : int, default=30
-        Passes over the training images.
+    max_epochs : int, default=12
+        Passes over the training images; what counts is the number of steps, so give small sets (below 200 images) more.
     batch_size : int, default=16
         Images a step, at most.
     lr : float, default=1e-3
@@ -105,9 +108,17 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The best epoch has the highest accuracy in the worst class; where training images come from
-    several scanners, in the worst class of a scanner. Equal ones are told apart by the validation
-    loss; of equal epochs the later is kept.
+    The best epoch has the highest accuracy in the worst class; where training images come from several scanners, in the
+    worst class of a scanner. Of equal epochs the later is kept.
+
+    The defaults train a few hundred radiographs from scratch in well under a minute on two cores. A few hundred images
+    are better spent on training than held out: with ``validation_fraction=0`` the falling learning rate alone makes the
+    last epoch a good one. The classifier of the GDCE authors is ``depth=50, width=64, image_size=512, in_channels=3,
+    head="mlp", dropout=0.5, optimizer="adam", lr=1e-4, schedule="constant", batch_size=12, max_epochs=1000,
+    patience=25, weight_decay=0`` with RadImageNet ``weights``.
+
+    Where other programs keep the cores busy, one thread (``OMP_NUM_THREADS=1``) is many times faster than two that
+    wait for each other.
 
     References
     ----------
@@ -129,14 +140,15 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        depth: int = 18,
-        width: int = 64,
+        depth: int = 10,
+        width: int = 32,
         image_size: int = 128,
+        input_range: str = "unit",
         in_channels: int = 1,
         head: str = "linear",
-        dropout: float = 0.5,
+        dropout: float = 0.0,
         weights: str | None = None,
-        max_epochs: int = 30,
+        max_epochs: int = 12,
         batch_size: int = 16,
         lr: float = 1e-3,
         schedule: str = "one_cycle",
@@ -155,6 +167,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         self.depth = depth
         self.width = width
         self.image_size = image_size
+        self.input_range = input_range
         self.in_channels = in_channels
         self.head = head
         self.dropout = dropout
@@ -200,7 +213,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         NotEnoughImagesError
             If there are fewer than two classes, or too few images to hold some out.
         InvalidImageError
-            If an image holds NaN or lies outside of [0, 1].
+            If an image holds NaN, or lies outside of [0, 1] with ``input_range="unit"``.
         PersistenceError
             If ``weights`` cannot be read or do not fit.
         """
@@ -214,7 +227,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
             network = self._new_network(len(classes))
             if self.weights is not None:
                 load_backbone(network.backbone, self.weights)
-            pixels, labels = frames(images, self.image_size), torch.from_numpy(targets)
+            pixels, labels = frames(images, self.image_size, self.input_range), torch.from_numpy(targets)
             outcome = recipe.train(
                 network,
                 TensorDataset(pixels[~held_out], labels[~held_out]),
@@ -313,7 +326,8 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n,)
             Labels as they were in ``y``.
         """
-        labels: np.ndarray = self.classes_[self._through(X, features=False).argmax(axis=1)]
+        best = self._through(X, features=False).argmax(axis=1)
+        labels: np.ndarray = self.classes_[best]
         return labels
 
     def embed(self, X: Any) -> np.ndarray:
@@ -359,14 +373,15 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         network = copy.deepcopy(self._network())
         if len(images) < 2:
             raise NotEnoughImagesError(f"adapt needs at least two images to estimate a variance; got {len(images)}.")
-        pixels = frames(images, self.image_size)
+        pixels = frames(images, self.image_size, self.input_range)
         # A batch whose activations take about a gibibyte.
         at_once = max(2**28 // (self.width * self.image_size**2), 8)
         batches = torch.tensor_split(pixels, -(-len(images) // at_once))
         device = resolve_device(self.device)
         reestimate_batch_norm(network, lambda: (batch.to(device) for batch in batches))
         adapted = copy.copy(self)
-        adapted.state_ = _arrays(network)
+        measured = {name: array for name, array in _arrays(network).items() if "running_" in name}
+        adapted.state_ = {**self.state_, **measured}
         return adapted
 
     def _through(self, X: Any, features: bool) -> np.ndarray:
@@ -374,7 +389,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         device = resolve_device(self.device)
         outputs = []
         with torch.inference_mode():
-            for batch in frame_batches(ImageSet.of(X), self.image_size, 32):
+            for batch in frame_batches(ImageSet.of(X), self.image_size, 32, self.input_range):
                 batch = batch.to(device)
                 output = network.features(batch) if features else network(batch)
                 outputs.append(output.float().cpu().numpy())
@@ -422,11 +437,11 @@ def _encode(y: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
         raise InvalidParameterError(f"X holds {n} images and y {len(labels)} labels.")
     if any(label is None or label != label for label in labels.tolist()):
         raise InvalidParameterError("y holds missing labels (None or NaN). Leave these images out.")
-    check_classification_targets(labels)
     try:
         classes, targets = np.unique(labels, return_inverse=True)
     except TypeError as error:
         raise InvalidParameterError("y mixes numbers and strings; use one kind of label.") from error
+    check_classification_targets(labels)
     if len(classes) < 2:
         raise NotEnoughImagesError(
             f"ResNetClassifier needs images of at least two classes; y holds {_listed(classes)}."

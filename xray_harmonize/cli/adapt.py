@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from xray_harmonize.exceptions import NotEnoughImagesError, PersistenceError
+from xray_harmonize.exceptions import ImageReadError, NotEnoughImagesError, PersistenceError
 
 
 def adapt(
@@ -25,18 +25,29 @@ def adapt(
     from xray_harmonize.images import ImageSet
     from xray_harmonize.labels import find_images, readable
 
+    if out.suffix != model.suffix:
+        raise PersistenceError(
+            f"--out {out} must end in {model.suffix or 'nothing'}, as --model {model} does: the format stays the same."
+        )
+    fitted = _load(model)
     table = find_images(images)
-    paths, skipped = readable(table.paths) if skip_bad else (list(table.paths), [])
-    for path, reason in skipped:
-        typer.echo(f"skipped {path}: {reason}", err=True)
+    skipped = [(one.path, one.reason) for one in table.skipped]
+    if skipped and not skip_bad:
+        raise ImageReadError(f"{skipped[0][1]} Leave such files out with --skip-bad, or take them away.")
+    paths = table.paths
+    if skip_bad:
+        paths, bad = readable(paths)
+        skipped += [(str(path), reason) for path, reason in bad]
+    for name, reason in skipped:
+        typer.echo(f"skipped {name}: {reason}", err=True)
     if not paths:
         raise NotEnoughImagesError(f"{images} holds no image to adapt to. Give a folder of images of the new scanner.")
-    adapted = adapt_model(_load(model), ImageSet(paths), scanner=scanner, batch_norm=batch_norm)
-    _save(adapted, out, like=model)
+    adapted = adapt_model(fitted, ImageSet(paths), scanner=scanner, batch_norm=batch_norm)
+    _save(adapted, out)
     typer.echo(f"{out}: knows {scanner}, learned from {len(paths)} unlabelled images.")
 
 
-def _load(path: Path) -> object:
+def _load(path: Path) -> Any:
     from xray_harmonize.persistence import load
 
     if not path.is_file():
@@ -44,18 +55,17 @@ def _load(path: Path) -> object:
     if path.suffix == ".joblib":
         import joblib
 
-        return joblib.load(path)
+        try:
+            return joblib.load(path)
+        except Exception as error:  # unpickling damaged bytes can raise anything
+            raise PersistenceError(f"{path} is no model that joblib wrote, or is damaged: {error}") from error
     return load(path)
 
 
-def _save(model: object, path: Path, like: Path) -> None:
+def _save(model: Any, path: Path) -> None:
     from xray_harmonize.atomic import replacing
     from xray_harmonize.persistence import save
 
-    if path.suffix != like.suffix:
-        raise PersistenceError(
-            f"--out {path} must end in {like.suffix or 'nothing'}, as --model {like} does: the format stays the same."
-        )
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".joblib":
         import joblib
@@ -63,4 +73,4 @@ def _save(model: object, path: Path, like: Path) -> None:
         with replacing(path, "wb") as stream:
             joblib.dump(model, stream)
     else:
-        save(model, path)  # type: ignore[arg-type]
+        save(model, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,10 +76,10 @@ def compare(
     patient_column: Annotated[
         str, typer.Option(help="Name of the column with patients; '' if there is none: each image is its own.")
     ] = "patient",
-    depth: Annotated[int, typer.Option(help="Depth of the ResNet: 10, 18, 34 or 50.")] = 18,
+    depth: Annotated[int, typer.Option(help="Depth of the ResNet: 10, 18, 34 or 50.")] = 10,
     width: Annotated[int, typer.Option(help="Channels of its first stage.")] = 32,
     image_size: Annotated[int, typer.Option(help="Side of the square that it sees, in pixels.")] = 128,
-    max_epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 30,
+    max_epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 12,
     weights: Annotated[
         Path | None, typer.Option(help="File with pretrained weights (.pt or .safetensors).", show_default=False)
     ] = None,
@@ -122,6 +123,9 @@ def compare(
         width=width,
         image_size=image_size,
         max_epochs=max_epochs,
+        # Few images and a short schedule: nothing held out for choosing the epoch, no dropout before a linear head.
+        validation_fraction=0,
+        dropout=0.0,
         weights=None if weights is None else str(weights),
         device=device,
     )
@@ -137,14 +141,18 @@ def compare(
         n_folds=folds,
         folder=out / "parts",
     )
-    with shown(console) as listener:
+    # A warning in the middle of a progress bar is lost; each goes into the report and is printed once.
+    with warnings.catch_warnings(record=True) as caught, shown(console) as listener:
+        warnings.simplefilter("always", XRayHarmonizeWarning)
         predictions = study.run(listener)
+    warned = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, XRayHarmonizeWarning)))
     write_outputs(
         study,
         predictions,
         out,
         command=shlex.join(["xray-harmonize", *sys.argv[1:]]),
         shown_positions=shown_positions,
+        warned=warned,
         n_bootstrap=bootstrap,
         console=Console(highlight=False),
     )
@@ -174,7 +182,8 @@ def _read(
         raise InvalidParameterError("Give --images DIR and --labels CSV, or --demo to try a simulated cohort.")
     table = read_labels(images, labels, **columns, check="pixels", skip_bad=skip_bad)
     for skipped in table.skipped:
-        console.print(f"skipped row {skipped.row}, {skipped.path}: {skipped.reason}", markup=False, style="yellow")
+        line = f"skipped row {skipped.row}, {skipped.path}: {skipped.reason}"
+        console.print(line, markup=False, style="yellow", soft_wrap=True)
     X = ImageSet.from_table(table)
     assert table.labels is not None
     return X, table.labels

@@ -41,16 +41,17 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the command; errors of the package end as one message and status 2, Ctrl-C as status 130."""
+    """Run the command; errors of the package and the system end as one message and status 2, Ctrl-C as status 130."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app(arguments, standalone_mode=True)
-    except XRayHarmonizeError as error:
+    except (XRayHarmonizeError, OSError) as error:
         errors.print(f"error: {error}", markup=False, style="red")
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        errors.print("Interrupted. What is finished is kept: run the same command again to go on.", style="yellow")
-        sys.exit(INTERRUPTED)
+    except SystemExit as ending:
+        if ending.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            errors.print("Interrupted. What is finished is kept: run the same command again to go on.", style="yellow")
+        raise
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def write_outputs(
     *,
     command: str,
     shown_positions: list[int],
+    warned: list[str],
     n_bootstrap: int,
     console: Console,
 ) -> None:
@@ -50,6 +51,8 @@ def write_outputs(
         What was typed, for the report.
     shown_positions : list of int
         Images that the report shows.
+    warned : list of str
+        Warnings that came up on the way.
     n_bootstrap : int
     console : Console
         Where the table is printed.
@@ -76,9 +79,10 @@ def write_outputs(
         f"The pipeline of '{best.name}', which has the highest mean AUC over the scanners other than "
         f"{study.reference}, is saved for deployment."
     )
-    write_report(_report(study, summary, words, command, shown_positions), out / "report.html")
+    write_report(_report(study, summary, words, command, shown_positions, warned), out / "report.html")
     _print(summary, study, words, console)
-    for name in ("report.html", "summary.csv", "results.csv", "predictions.csv", "best_pipeline.npz"):
+    tables = ("summary.csv", "results.csv", "predictions.csv")
+    for name in ("report.html", *tables, "best_pipeline.npz", "best_pipeline.joblib"):
         console.print(f"{out / name}", markup=False, soft_wrap=True)
 
 
@@ -107,7 +111,12 @@ def _write_pipeline(study: Study, best: Candidate, out: Path) -> None:
 
 
 def _report(
-    study: Study, summary: pd.DataFrame, words: list[str], command: str, shown_positions: list[int]
+    study: Study,
+    summary: pd.DataFrame,
+    words: list[str],
+    command: str,
+    shown_positions: list[int],
+    warned: list[str],
 ) -> ReportData:
     harmonizing = [candidate for candidate in study.candidates if candidate.steps or candidate.geometry]
     baseline = [candidate for candidate in study.candidates if candidate.name == BASELINE]
@@ -124,7 +133,7 @@ def _report(
         curves=illustrator.tone_curves(illustrated[1:]),
         histograms=illustrator.histograms(illustrated),
         verdict=words,
-        warnings=_warnings(study, summary),
+        warnings=[*_warnings(study, summary), *warned],
         notes=_notes(study),
         command=command,
         versions={"xray_harmonize": __version__, "Python": platform.python_version()}

@@ -68,11 +68,13 @@ def _glandular_share(
     fat_rim = ramp(depth, 0.2, rng.uniform(1.2, 2.2))
     score = 1.2 * clouds + 0.9 * strands + 4.5 * cone + 2.0 * fat_rim
     steepness = rng.uniform(0.7, 1.1)
-    weight = inner / inner.sum()
+    # The share rises with an offset to the score; halving finds the offset that gives the target.
+    within = inner > 0
+    inside, weight = score[within], (fat_rim * inner)[within] / inner.sum()
     low, high = -30.0, 30.0
     for _ in range(24):
         middle = 0.5 * (low + high)
-        if float((expit(steepness * (score + middle)) * fat_rim * weight).sum()) < target:
+        if float(expit(steepness * (inside + middle)) @ weight) < target:
             low = middle
         else:
             high = middle

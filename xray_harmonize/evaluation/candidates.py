@@ -9,6 +9,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
+from xray_harmonize.evaluation.keys import digest
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.geometry import CropForeground
 from xray_harmonize.harmonizers.bands import MultiBand
@@ -73,9 +74,7 @@ class Candidate:
 
     def training_key(self) -> str:
         """Tell what the fixed classifier is trained on; candidates with one key share one training."""
-        parameters = sorted(self.classifier_parameters.items())
-        harmonized = self.steps if self.trains_on_harmonized else ()
-        return f"geometry={self.geometry!r} classifier={parameters!r} harmonized={harmonized!r}"
+        return digest(self.geometry, self.classifier_parameters, self.steps if self.trains_on_harmonized else ())
 
 
 def _pipeline(steps: list[BaseEstimator]) -> Pipeline:
@@ -104,7 +103,7 @@ def default_candidates() -> list[Candidate]:
         Candidate("min-max", (MinMax(),)),
         Candidate("percentiles", (MinMax((1, 99), output_range="reference"),)),
         Candidate("display window", (WindowClamp(),)),
-        Candidate("z-score", (ZScore(),), trains_on_harmonized=True),
+        Candidate("z-score", (ZScore(),), classifier_parameters={"input_range": "any"}, trains_on_harmonized=True),
         Candidate("CDF, image", (CDFMatching(),)),
         Candidate("Nyul", (Nyul(),)),
         Candidate("FDA", (FourierSwap(),)),

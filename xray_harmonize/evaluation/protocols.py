@@ -9,6 +9,7 @@ other patients: it adapts on one half of them and is tested on the other, then t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,15 @@ from xray_harmonize.adaptation import adapt
 from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
 from xray_harmonize.evaluation.patients import cross_fit_halves, patient_codes, patient_folds
 from xray_harmonize.evaluation.predictions import prediction_table
+from xray_harmonize.evaluation.scores import WORST
 from xray_harmonize.evaluation.splitters import LeaveOneScannerOut
-from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, NotEnoughImagesError
+from xray_harmonize.exceptions import (
+    InvalidParameterError,
+    LabelTableError,
+    MissingScannerError,
+    NotEnoughImagesError,
+    XRayHarmonizeWarning,
+)
 from xray_harmonize.images import ImageSet
 
 FIXED = "fixed classifier"
@@ -79,7 +87,8 @@ def fixed_classifier_splits(
     InvalidParameterError
         If the reference is none of the scanners.
     NotEnoughImagesError
-        If there is no other scanner to test on, or the reference is too small for the folds.
+        If there is no other scanner to test on, the reference is too small for the folds or lacks a class, or all
+        patients of the other scanners are among those who train.
     """
     scanner = _scanners(X)
     if reference not in scanner:
@@ -92,6 +101,7 @@ def fixed_classifier_splits(
         )
     patient = patient_codes(X.patient, len(X))
     of_reference = np.flatnonzero(scanner == reference)
+    _check_classes(y, of_reference, f"the reference {reference!r}")
     for seed in seeds:
         fold = patient_folds(
             patient[of_reference], y[of_reference], n_folds, random_state=seed // n_folds
@@ -99,6 +109,11 @@ def fixed_classifier_splits(
         train = of_reference[fold != seed % n_folds]
         # Patients imaged on several scanners: those who train do not test.
         test = np.flatnonzero(~np.isin(patient, patient[train]))
+        if (scanner[test] == reference).all():
+            raise NotEnoughImagesError(
+                f"With seed {seed}, every patient of the other scanners is among those of {reference!r} who train; "
+                "none is left to test on. Use fewer folds or more patients."
+            )
         yield Split(FIXED, f"fold {seed % n_folds}", seed, train, test)
 
 
@@ -121,11 +136,13 @@ def leave_one_scanner_out_splits(
     Raises
     ------
     NotEnoughImagesError, InvalidParameterError
-        As :class:`~xray_harmonize.evaluation.splitters.LeaveOneScannerOut`.
+        As :class:`~xray_harmonize.evaluation.splitters.LeaveOneScannerOut`; also if only the scanner that is left out
+        has images of a class.
     """
     scanner = _scanners(X)
     for seed in seeds:
         for train, test in LeaveOneScannerOut(keep=reference).split(X, y):
+            _check_classes(y, train, f"all scanners but {scanner[test[0]]!r}")
             yield Split(LEAVE_ONE_OUT, f"without {scanner[test[0]]}", seed, train, test)
 
 
@@ -136,12 +153,22 @@ def train_classifier(
 
     Under the fixed protocol it sees the reference as it is (after geometry); when a scanner is left out, what the
     candidate's harmonizer makes of all training scanners.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Also where the classifier took it for a wish to stop early: half a training is none here.
     """
     model = clone(classifier).set_params(random_state=split.seed, **candidate.classifier_parameters)
     images = X[split.train]
     if candidate.trains_on_harmonized or split.protocol == LEAVE_ONE_OUT:
         images = candidate.harmonizer(reference).fit(images).transform(images)
-    return model.fit(images, y[split.train])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The training of .* was interrupted", XRayHarmonizeWarning)
+        model.fit(images, y[split.train])
+    if getattr(model, "interrupted_", False):
+        raise KeyboardInterrupt
+    return model
 
 
 def predict(
@@ -165,16 +192,19 @@ def predict(
     -------
     DataFrame
         As :func:`~xray_harmonize.evaluation.predictions.prediction_table`, with the columns ``protocol``,
-        ``harmonizer`` and ``sees`` in front.
+        ``harmonizer`` and ``sees`` in front. A class of which the split's training images held none gets probability 0.
     """
     scanner = _scanners(X)
     harmonizer = candidate.harmonizer(reference).fit(X[split.train])
     known = set(scanner[split.train])
     names = X.meta["path"].to_numpy() if "path" in X.meta else np.arange(len(X))
+    # Folds may lack a rare class, but their tables must fit below each other.
+    classes = np.unique(y)
+    columns = np.searchsorted(classes, classifier.classes_)
     tables = []
     for name in sorted(set(scanner[split.test])):
         test = split.test[scanner[split.test] == name]
-        proba = np.empty((len(test), len(classifier.classes_)))
+        proba = np.zeros((len(test), len(classes)))
         for unlabelled, scored in _adaptation_halves(candidate, X, test, name in known, split.seed):
             ready, model = harmonizer, classifier
             if unlabelled is not None:
@@ -182,11 +212,11 @@ def predict(
                     ready = adapt(harmonizer, X[test[unlabelled]])
                 if candidate.adapts_batch_norm:
                     model = classifier.adapt(ready.transform(X[test[unlabelled]]))
-            proba[scored] = model.predict_proba(ready.transform(X[test[scored]]))
+            proba[np.ix_(scored, columns)] = model.predict_proba(ready.transform(X[test[scored]]))
         patient = None if X.patient is None else X.patient[test]
         tables.append(
             prediction_table(
-                y[test], proba, classifier.classes_, scanner=name, patient=patient, image=names[test], seed=split.seed
+                y[test], proba, classes, scanner=name, patient=patient, image=names[test], seed=split.seed
             )
         )
     table = pd.concat(tables, ignore_index=True)
@@ -195,6 +225,38 @@ def predict(
     ):
         table.insert(place, column, value)
     return table
+
+
+def check_adaptation(candidate: Candidate, X: ImageSet, split: Split) -> None:
+    """Refuse a test scanner with too few patients to adapt on one half and test on the other, before anything trains.
+
+    Raises
+    ------
+    NotEnoughImagesError
+        If a half of some scanner would hold no image, or a single one where batch-norm statistics are re-estimated.
+    """
+    if candidate.sees != UNLABELLED:
+        return
+    scanner, patient = _scanners(X), patient_codes(X.patient, len(X))
+    for name in sorted(set(scanner[split.test]) - set(scanner[split.train])):
+        test = split.test[scanner[split.test] == name]
+        n_patients = len(np.unique(patient[test]))
+        sizes = [len(half) for half in cross_fit_halves(patient[test], split.seed)] if n_patients > 1 else [0]
+        if min(sizes) < (2 if candidate.adapts_batch_norm else 1):
+            raise NotEnoughImagesError(
+                f"{candidate.name!r} adapts to images of other patients than it is tested on; scanner {name!r} has "
+                f"{len(test)} test image(s) of {n_patients} patient(s), too few to divide. Add patients, leave the "
+                "scanner out, or compare only methods that see nothing of the test scanner."
+            )
+
+
+def _check_classes(y: np.ndarray, train: np.ndarray, what: str) -> None:
+    lacking = np.setdiff1d(y, y[train])
+    if lacking.size:
+        raise NotEnoughImagesError(
+            f"Class {lacking[0]!s} has no image of {what} to train on. Correct the labels if two mean the same, or "
+            "leave images of that class out."
+        )
 
 
 def _adaptation_halves(
@@ -214,4 +276,6 @@ def _scanners(X: ImageSet) -> np.ndarray:
             "A comparison needs to know which scanner made each image. "
             "Add a scanner column to the table, or give X as ImageSet(images, scanner=...)."
         )
+    if WORST in X.scanner:
+        raise LabelTableError(f"A scanner is called {WORST!r}, as is the row over all scanners. Rename the scanner.")
     return X.scanner

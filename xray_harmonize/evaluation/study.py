@@ -6,10 +6,8 @@ comparison goes on where it stopped and a changed one computes only what changed
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,14 @@ from sklearn.base import BaseEstimator
 
 from xray_harmonize import __version__
 from xray_harmonize.atomic import replacing
+from xray_harmonize.callbacks import Progress, report_progress
 from xray_harmonize.evaluation.candidates import Candidate
+from xray_harmonize.evaluation.keys import digest, fingerprint
 from xray_harmonize.evaluation.protocols import (
     FIXED,
     LEAVE_ONE_OUT,
     Split,
+    check_adaptation,
     fixed_classifier_splits,
     leave_one_scanner_out_splits,
     predict,
@@ -33,9 +34,11 @@ from xray_harmonize.evaluation.protocols import (
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.images import ImageSet
 from xray_harmonize.persistence import load, save
-from xray_harmonize.callbacks import Progress, report_progress
 
 PROTOCOLS = {"fixed": FIXED, "loso": LEAVE_ONE_OUT}
+
+# How many predictions a training counts as until both were measured.
+_TRAINING_TO_PREDICTION = 20.0
 
 
 @dataclass
@@ -58,20 +61,25 @@ class StudyProgress:
     max_epochs: int = 0
     epoch_started: float = 0.0
     doing: str = ""
+    furthest: float = 0.0
 
     @property
     def fraction(self) -> float:
-        """Share of the expected time that is over, in [0, 1]; a training counts as 20 predictions until measured."""
+        """Share of the expected time that is over, in [0, 1]; a training counts as 20 predictions until measured.
+
+        It never falls: where it turns out that more is left than was thought, it waits.
+        """
         training, prediction = self._training_cost(), self._prediction_cost()
         total = self.n_trainings * training + self.n_predictions * prediction
         done = self.trainings_done * training + self.predictions_done * prediction + self._of_this() * training
-        return min(1.0, done / total) if total else 1.0
+        self.furthest = max(self.furthest, min(1.0, done / total) if total else 1.0)
+        return self.furthest
 
     @property
     def remaining_seconds(self) -> float | None:
         """Expected time left in seconds, from what was measured in this run; None before anything was."""
-        if not self.trainings_done and self.n_trainings and not self.epoch:
-            return None
+        if not (self.trainings_done or self.predictions_done or self._of_this()):
+            return None if self.n_trainings or self.n_predictions else 0.0
         left = self.n_trainings - self.trainings_done - self._of_this()
         return left * self._training_cost() + (self.n_predictions - self.predictions_done) * self._prediction_cost()
 
@@ -79,24 +87,38 @@ class StudyProgress:
         return self.epoch / self.max_epochs if self.max_epochs else 0.0
 
     def _training_cost(self) -> float:
-        if self.trainings_done:
-            return self.training_seconds / self.trainings_done
-        if self.epoch:
-            # Before the first training is over, take it that none will stop early.
-            return (time.monotonic() - self.epoch_started) / self._of_this()
-        return 20.0 * self._prediction_cost()
+        measured = self._measured_training()
+        return _TRAINING_TO_PREDICTION * self._prediction_cost() if measured is None else measured
 
     def _prediction_cost(self) -> float:
         if self.predictions_done:
             return self.prediction_seconds / self.predictions_done
-        return 1.0
+        measured = self._measured_training()
+        return 1.0 if measured is None else measured / _TRAINING_TO_PREDICTION
+
+    def _measured_training(self) -> float | None:
+        if self.trainings_done:
+            return self.training_seconds / self.trainings_done
+        if self._of_this():
+            # Before the first training is over, take it that none will stop early.
+            return (time.monotonic() - self.epoch_started) / self._of_this()
+        return None
 
 
 class PartStore:
-    """Finished parts of a study in a folder, or in memory where there is none."""
+    """Finished parts of a study in a folder, or in memory where there is none.
 
-    def __init__(self, folder: Path | None) -> None:
+    Parameters
+    ----------
+    folder : path or None
+        Made if absent.
+    classes : iterable of type
+        Estimator classes beyond this package's that classifiers are made of.
+    """
+
+    def __init__(self, folder: Path | None, classes: Iterable[type] = ()) -> None:
         self.folder = folder
+        self._classes = list(classes)
         self._memory: dict[str, Any] = {}
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +132,8 @@ class PartStore:
             return self._memory[key]
         # Names of scanners and harmonizers are text, even if they look like numbers or like missing values.
         text = dict.fromkeys(("image", "scanner", "patient", "label", "predicted", "harmonizer", "sees"), str)
-        return pd.read_csv(self.folder / f"{key}.csv", dtype=text, keep_default_na=False)
+        path = self.folder / f"{key}.csv"
+        return pd.read_csv(path, dtype=text, keep_default_na=False, float_precision="round_trip")
 
     def put_table(self, key: str, table: pd.DataFrame) -> None:
         """Keep a table of predictions."""
@@ -122,7 +145,9 @@ class PartStore:
 
     def classifier(self, key: str) -> Any:
         """Give a trained classifier."""
-        return self._memory[key] if self.folder is None else load(self.folder / f"{key}.npz")
+        if self.folder is None:
+            return self._memory[key]
+        return load(self.folder / f"{key}.npz", classes=self._classes)
 
     def put_classifier(self, key: str, classifier: Any) -> None:
         """Keep a trained classifier."""
@@ -140,12 +165,13 @@ class Study:
     ----------
     X : ImageSet
         With scanner labels, and patients where known.
-    y : ndarray of shape (n,)
+    y : array-like of shape (n,)
         Class labels.
     candidates : list of Candidate
         What is compared.
     classifier : estimator
-        Unfitted; takes ``random_state``.
+        Unfitted; takes ``random_state``. With a folder, its learned state must be what
+        :func:`xray_harmonize.persistence.save` can write.
     reference : str
         Scanner that the fixed classifier is trained on and that harmonizers bring images to.
     protocols : list of {"fixed", "loso"}
@@ -154,6 +180,11 @@ class Study:
         Folds of the reference's patients; a seed tests one of them.
     folder : path, optional
         Where finished parts are kept; memory otherwise.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a protocol is not known, X and y differ in length, or candidates, seeds or protocols are none or repeat.
     """
 
     X: ImageSet
@@ -172,7 +203,16 @@ class Study:
                 raise InvalidParameterError(
                     f"There is no protocol {protocol!r}; known are {', '.join(map(repr, PROTOCOLS))}."
                 )
-        self._store = PartStore(self.folder)
+        self.y = np.asarray(self.y)
+        if self.y.shape != (len(self.X),):
+            raise InvalidParameterError(f"X holds {len(self.X)} images but y has shape {self.y.shape}.")
+        names = [candidate.name for candidate in self.candidates]
+        once: dict[str, list[Any]] = {"candidates": names, "seeds": self.seeds, "protocols": self.protocols}
+        for what, values in once.items():
+            if not values or len(set(values)) < len(values):
+                raise InvalidParameterError(f"{what} must hold at least one, and each once; got {values!r}.")
+        parts = [self.classifier, *self.classifier.get_params().values()]
+        self._store = PartStore(self.folder, {type(part) for part in parts if isinstance(part, BaseEstimator)})
         self._shaped: dict[str, ImageSet] = {}
 
     def run(self, listener: Callable[[StudyProgress], None] = lambda progress: None) -> pd.DataFrame:
@@ -200,8 +240,10 @@ class Study:
             for split in self._splits()
             for candidate in self.candidates
         ]
-        missing = [key for _, _, key in work if key not in self._store]
-        trainings = {self._training_key(data, s, c) for s, c, key in work if key in missing}
+        missing = [(split, candidate) for split, candidate, key in work if key not in self._store]
+        for split, candidate in missing:
+            check_adaptation(candidate, self.X, split)
+        trainings = {self._training_key(data, split, candidate) for split, candidate in missing}
         progress = StudyProgress(sum(key not in self._store for key in trainings), len(missing))
         listener(progress)
         for split, candidate, key in work:
@@ -256,7 +298,7 @@ class Study:
 
     def _shape(self, candidate: Candidate) -> ImageSet:
         """Put all images through a candidate's geometry, once for all candidates that share it."""
-        name = repr(candidate.geometry)
+        name = digest(candidate.geometry)
         if name not in self._shaped:
             geometry = candidate.geometry_pipeline()
             self._shaped[name] = self.X if geometry is None else geometry.fit(self.X).transform(self.X)
@@ -266,33 +308,9 @@ class Study:
         shared = candidate.training_key()
         if split.protocol == LEAVE_ONE_OUT:
             # The classifier is refitted on what the harmonizer makes, but adapting it comes after.
-            shared += f" steps={candidate.steps!r}"
+            shared += digest(candidate.steps)
         return self._key("classifier", data, split, shared)
 
     def _key(self, kind: str, data: str, split: Split, what: Candidate | str) -> str:
-        facts = {
-            "version": __version__,
-            "data": data,
-            "reference": self.reference,
-            "classifier": repr(self.classifier),
-            "split": [split.protocol, split.name, split.seed],
-            "train": hashlib.sha256(split.train.tobytes()).hexdigest(),
-            "what": repr(what),
-        }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
-        return f"{kind}-{digest}"
-
-
-def fingerprint(X: ImageSet, y: np.ndarray) -> str:
-    """Digest of images, scanners, patients and labels: of files by path, size and time, of arrays by their pixels."""
-    digest = hashlib.sha256()
-    for labels in (y, X.scanner, X.patient):
-        digest.update(repr(None if labels is None else np.asarray(labels).tolist()).encode())
-    for i in range(len(X)):
-        path = X.meta_value(i, "path")
-        if X.is_lazy and path is not None:
-            status = Path(path).stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
-        else:
-            digest.update(np.ascontiguousarray(X[i]).tobytes())
-    return digest.hexdigest()
+        train = [self.reference, self.classifier, split.protocol, split.name, split.seed, split.train]
+        return f"{kind}-{digest(__version__, data, *train, what)[:20]}"

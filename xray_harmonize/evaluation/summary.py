@@ -7,6 +7,7 @@ import pandas as pd
 
 from xray_harmonize.evaluation.candidates import BASELINE
 from xray_harmonize.evaluation.scores import WORST, paired_difference, scanner_scores
+from xray_harmonize.exceptions import InvalidParameterError
 
 METRICS = ("auc", "balanced_accuracy", "worst_group_accuracy", "precision", "recall")
 GROUP = ["protocol", "harmonizer", "sees"]
@@ -64,10 +65,20 @@ def summarize(
         ``protocol``, ``harmonizer``, ``sees``, ``scanner`` (``"worst"`` for the lowest figure over the other scanners),
         ``n_images``, ``n_patients``, ``n_seeds``, each metric with ``_low`` and ``_high``, and the AUC less that of
         doing nothing as ``difference``, ``difference_low``, ``difference_high``.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a protocol was run without the candidate ``"none"`` to compare with.
     """
     tables = []
     for protocol, of_protocol in predictions.groupby("protocol", sort=False):
         baseline = of_protocol[of_protocol["harmonizer"] == BASELINE]
+        if baseline.empty:
+            raise InvalidParameterError(
+                f"Protocol {protocol!r} has no predictions of {BASELINE!r}, which every method is compared with; "
+                f"add Candidate({BASELINE!r})."
+            )
         for (harmonizer, sees), part in of_protocol.groupby(["harmonizer", "sees"], sort=False):
             table = _summarize_one(part, baseline, reference, n_bootstrap, random_state)
             for place, (column, value) in enumerate(
@@ -126,10 +137,11 @@ def choose(predictions: pd.DataFrame, scanners: list[str]) -> str:
     """
     seen = predictions[predictions["scanner"].isin(scanners)]
     means = {
-        name: np.nanmean(_of_scanners(scanner_scores(part, metrics=["auc"], n_bootstrap=0))["estimate"])
+        name: _of_scanners(scanner_scores(part, metrics=["auc"], n_bootstrap=0))["estimate"].mean()
         for name, part in seen.groupby("harmonizer", sort=False)
     }
-    return max(means, key=lambda name: means[name])
+    # Scanners of a single class have no AUC and decide nothing.
+    return max(means, key=lambda name: -np.inf if np.isnan(means[name]) else means[name])
 
 
 def chosen_elsewhere(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -37,20 +37,18 @@ def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> li
     methods = table[~table["harmonizer"].isin([BASELINE, CHOSEN])]
     for scanner in [name for name in none.index if name != reference]:
         before = none.loc[scanner]
-        sentences.append(f"On {scanner} it has {_figure(before, 'auc')} without harmonization.")
-        rows = methods[methods["scanner"] == scanner]
+        sentences.append(f"On {scanner} the AUC is {_figure(before, 'auc')} without harmonization.")
+        rows = methods[(methods["scanner"] == scanner) & methods["auc"].notna()]
         if rows.empty:
             continue
         sure = rows[rows["difference_low"] > 0]
+        best = (rows if sure.empty else sure).sort_values("auc", ascending=False, kind="stable").iloc[0]
         if sure.empty:
-            best = rows.loc[rows["auc"].idxmax()]
             sentences.append(
                 f"On {scanner} no method improves on that beyond doubt: the highest figure, of {best['harmonizer']}, "
-                f"is {_figure(best, 'auc')}, and the interval of its difference, {_interval(best, 'difference')}, "
-                "includes zero."
+                f"is {_figure(best, 'auc')}, and {_doubt(best)}."
             )
         else:
-            best = sure.loc[sure["auc"].idxmax()]
             closed = ""
             if own is not None and own > before["auc"]:
                 share = best["difference"] / (own - before["auc"])
@@ -72,10 +70,18 @@ def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> li
     return sentences
 
 
+def _doubt(row: pd.Series) -> str:
+    """Say why a difference is no clear gain."""
+    if pd.isna(row["difference_low"]):
+        return "its difference has no interval"
+    where = "lies below zero" if row["difference_high"] < 0 else "includes zero"
+    return f"the interval of its difference, {_interval(row, 'difference')}, {where}"
+
+
 def _figure(row: pd.Series, metric: str) -> str:
-    return f"{row[metric]:.3f} {_interval(row, metric)}"
+    return "undefined" if pd.isna(row[metric]) else f"{row[metric]:.3f} {_interval(row, metric)}"
 
 
 def _interval(row: pd.Series, metric: str) -> str:
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    return "(no interval: too few patients)" if pd.isna(low) else f"({low:.3f} to {high:.3f})"
+    return "(no interval)" if pd.isna(low) else f"({low:.3f} to {high:.3f})"

@@ -58,9 +58,9 @@ def normalize_energies(
     """Scale the bands of an image until their energies are the wanted ones.
 
     ``I' = sum_i g_i B_i`` with ``g_i <- g_i lambda_i``, ``lambda_i = e_ref,i / e_i(I')``, until every
-    ``|lambda_i - 1| < tolerance``: bands overlap, so scaling one also changes its neighbours. The mean of the image stays.
-    It is the bands of the image itself that are scaled, whatever the number of rounds, so the result is one filter of
-    the image with bounded gains.
+    ``|lambda_i - 1| < tolerance``: bands overlap, so scaling one also changes its neighbours. It is the bands of the
+    image itself that are scaled, whatever the number of rounds, so the result is one filter of the image with bounded
+    gains. The mean of the image stays.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
     Attributes
     ----------
     reference_energies_ : ndarray of shape (n_bands + 1,)
-        Mean energies (standard deviations, as fractions of full scale) over the reference's training images; finest band
-        first, residual last.
+        Mean energies (standard deviations, as fractions of full scale) over the reference's training images; finest
+        band first, residual last.
     reference_level_ : float
         Mean grey value of the reference's training images inside mask and foreground.
     reference_, statistics_
@@ -224,7 +224,7 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
         check_foreground(self.foreground)
         for name in ("n_bands", "max_iter"):
             value = getattr(self, name)
-            if int(value) != value or value < 1:
+            if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidParameterError(f"{name} must be a whole number of at least 1; got {value!r}.")
         if not self.base_sigma > 0 or not self.base_sigma * 2 ** (self.n_bands - 1) <= 0.5:
             raise InvalidParameterError(
@@ -286,8 +286,8 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
             # Without the image's name, so that a large set tells it once.
             warnings.warn(
                 f"Some images did not reach the reference's band energies within {self.tolerance:g} in "
-                f"{self.max_iter} rounds; band_gains shows what became of them. Raise base_sigma where images are small "
-                "or unequally sharp, or raise max_iter or tolerance.",
+                f"{self.max_iter} rounds; band_gains shows what became of them. Raise base_sigma where images are "
+                "small or unequally sharp, or raise max_iter or tolerance.",
                 XRayHarmonizeWarning,
                 stacklevel=2,
             )
@@ -300,4 +300,3 @@ class MultiBand(ClippedMixin, ReferenceHarmonizer):
 
     def _unclipped(self, radiograph: Radiograph) -> np.ndarray:
         return self._normalized(radiograph)[0]
-

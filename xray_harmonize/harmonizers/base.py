@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +27,7 @@ from xray_harmonize.exceptions import (
 )
 from xray_harmonize.images import ImageSet, in_container_of
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import ToneCurve
+from xray_harmonize.tone import ToneCurve, stored_levels
 
 # Key of the statistics of images that carry no scanner label.
 UNLABELLED = "all images"
@@ -153,7 +155,7 @@ class Harmonizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
 class ToneCurveMixin:
     """For global methods, whose result is one monotone tone curve an image.
 
-    Hook of a subclass: ``_tone_curve(radiograph) -> ToneCurve``.
+    Hook of a subclass: ``_tone_curve(radiograph) -> ToneCurve``; its radiographs hold stored values, never floats.
     """
 
     def tone_curves(self: Any, X: Any, *, scanner: ArrayLike | None = None) -> list[ToneCurve]:
@@ -176,13 +178,21 @@ class ToneCurveMixin:
 
     def _tone_curve_named(self: Any, radiograph: Radiograph) -> ToneCurve:
         with naming(radiograph):
-            return self._tone_curve(radiograph)
+            return self._tone_curve(_as_stored(radiograph))
 
     def _render(self: Any, radiograph: Radiograph) -> np.ndarray:
-        pixels = radiograph.pixels
-        if pixels.dtype.kind == "f":
-            pixels = pixels.astype(np.float32, copy=False)
-        return self._tone_curve(radiograph)(pixels, radiograph.bits_stored)
+        radiograph = _as_stored(radiograph)
+        return self._tone_curve(radiograph)(radiograph.pixels, radiograph.bits_stored)
+
+
+def _as_stored(radiograph: Radiograph) -> Radiograph:
+    """Bring floats to stored values of 16 bits, once for histogram and lookup; a display window comes along."""
+    if radiograph.pixels.dtype.kind != "f":
+        return radiograph
+    levels, n_levels = stored_levels(radiograph.pixels)
+    window = {key: radiograph.meta.get(key) for key in ("window_center", "window_width")}
+    scaled = {key: value * (n_levels - 1) for key, value in window.items() if isinstance(value, Real)}
+    return replace(radiograph, pixels=levels, bits_stored=16, meta={**radiograph.meta, **scaled})
 
 
 class ReferenceHarmonizer(Harmonizer):
@@ -328,7 +338,8 @@ class ReferenceHarmonizer(Harmonizer):
             statistics[label] = (
                 measured
                 if total is None
-                else {name: self._add(name, total[name], more) for name, more in measured.items()}
+                # What was loaded from a file comes with Python's numbers where there were NumPy's.
+                else {name: self._add(name, np.asarray(total[name]), more) for name, more in measured.items()}
             )
         return statistics
 
@@ -340,16 +351,22 @@ class ReferenceHarmonizer(Harmonizer):
 
     def _source_statistics(self, radiograph: Radiograph) -> Statistics:
         """Give the mean statistics that the image is taken to come from: its own, its scanner's, or between."""
-        self._check_scanners([radiograph.scanner])
-        if self.scope == "image" or radiograph.scanner not in self.statistics_:
+        source = self._scanner_statistics(radiograph)
+        if source is None:
             return self._own_statistics(radiograph)
-        source = self._summarize(self.statistics_[radiograph.scanner])
         if self.scope == "scanner":
             return source
         own = self._own_statistics(radiograph)
         return {
             name: self.image_weight * own[name] + (1 - self.image_weight) * source[name] for name in source
         }
+
+    def _scanner_statistics(self, radiograph: Radiograph) -> Statistics | None:
+        """Give the mean statistics of the image's scanner; None where the image stands for itself."""
+        self._check_scanners([radiograph.scanner])
+        if self.scope == "image" or radiograph.scanner not in self.statistics_:
+            return None
+        return self._summarize(self.statistics_[radiograph.scanner])
 
     def _check_scanners(self, scanners: Iterable[str]) -> None:
         if self.scope == "image":

@@ -10,7 +10,7 @@ from xray_harmonize.harmonizers.base import ReferenceHarmonizer, Statistics, Ton
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
 from xray_harmonize.harmonizers.linear import check_pair
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import ToneCurve, quantiles
+from xray_harmonize.tone import FLOAT_LEVELS, ToneCurve, quantiles
 
 # Grid on which a curve is smoothed and its slope bounded.
 _N_GRID = 2049
@@ -140,6 +140,51 @@ def landmark_curve(source_landmarks: np.ndarray, standard_landmarks: np.ndarray)
     )
 
 
+def at_all_levels(density: np.ndarray) -> np.ndarray:
+    """Lay a distribution over few levels out over 65,536, so that images of different depths add up.
+
+    Parameters
+    ----------
+    density : ndarray of float of shape (n_levels,)
+        Shares of equally spaced levels from 0 to 1.
+
+    Returns
+    -------
+    ndarray of float of shape (65536,)
+
+    Examples
+    --------
+    >>> np.flatnonzero(at_all_levels(np.array([0.2, 0.5, 0.3])))
+    array([    0, 32768, 65535])
+    """
+    laid_out = np.zeros(FLOAT_LEVELS)
+    laid_out[np.rint(np.linspace(0, FLOAT_LEVELS - 1, density.size)).astype(np.intp)] = density
+    return laid_out
+
+
+def weighted_mean(first: ToneCurve, second: ToneCurve, weight: float) -> ToneCurve:
+    """Curve ``weight * first + (1 - weight) * second``, exact.
+
+    Parameters
+    ----------
+    first, second : ToneCurve
+    weight : float
+        In [0, 1].
+
+    Returns
+    -------
+    ToneCurve
+
+    Examples
+    --------
+    >>> weighted_mean(ToneCurve.identity(), ToneCurve([0.5], [0.5]), 0.5).y
+    array([0.25, 0.5 , 0.75])
+    """
+    x = np.union1d(first.x, second.x)
+    y = weight * np.interp(x, first.x, first.y) + (1 - weight) * np.interp(x, second.x, second.y)
+    return ToneCurve.through(x, y)
+
+
 class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     """Give every image, or every scanner, the grey-value distribution of the reference.
 
@@ -151,9 +196,9 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     reference : str, optional
         Scanner to match; None for the one with most training images, "pooled" for all scanners alike.
     scope : {"image", "scanner", "mixed"}, default="image"
-        Whose distribution is matched: each image's, its scanner's, or a mean of both quantile functions.
+        Whose distribution is matched: each image's, its scanner's, or a mean of both curves.
     image_weight : float, default=0.5
-        Weight of the image's own quantile function with ``scope="mixed"``.
+        Weight of the image's own curve with ``scope="mixed"``.
     foreground : {"all", "nonzero", "otsu"} or float, default="all"
         Pixels whose distribution is matched, inside the mask: every one, those above zero, those above Otsu's level, or
         those above a fraction of full scale. Air below keeps its place below.
@@ -167,7 +212,10 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     Attributes
     ----------
     reference_quantiles_ : ndarray of shape (n_probabilities,)
-        Mean quantile function of the reference at :data:`xray_harmonize.tone.PROBABILITIES`.
+        Mean quantile function of the reference at :data:`xray_harmonize.tone.PROBABILITIES`, which single images are
+        matched to.
+    pooled_quantiles_ : ndarray of shape (n_probabilities,)
+        Quantile function of all its images together, which scanners are matched to; absent with ``scope="image"``.
     reference_, statistics_
         See :class:`~xray_harmonize.harmonizers.base.ReferenceHarmonizer`.
 
@@ -178,7 +226,9 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     Notes
     -----
     The mean quantile function is the Wasserstein barycentre of the reference's histograms: unlike a mean histogram it
-    does not blur two exposures into one wide distribution. Restricted matching: Stoklasa, arXiv 2411.15213.
+    does not blur two exposures into one wide distribution, so it is what one image is matched to. One curve for a
+    scanner is taken between pooled distributions instead: a fixed response maps quantiles of the pool exactly, while a
+    mean of quantiles and a bent curve do not commute. Restricted matching: Stoklasa, arXiv 2411.15213.
 
     Examples
     --------
@@ -222,13 +272,24 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
             )
 
     def _measure(self, radiograph: Radiograph) -> Statistics:
-        return {"quantiles": quantiles(foreground_counts(radiograph, self.foreground))}
+        counts = foreground_counts(radiograph, self.foreground)
+        if self.scope == "image":
+            return {"quantiles": quantiles(counts)}
+        return {"quantiles": quantiles(counts), "distribution": at_all_levels(counts / counts.sum())}
 
     def _learn(self, reference: Statistics) -> None:
         self.reference_quantiles_ = reference["quantiles"]
+        if self.scope != "image":
+            self.pooled_quantiles_ = quantiles(reference["distribution"])
 
     def _tone_curve(self, radiograph: Radiograph) -> ToneCurve:
-        curve = matching_curve(self._source_statistics(radiograph)["quantiles"], self.reference_quantiles_)
+        source = self._scanner_statistics(radiograph)
+        if source is not None:
+            curve = matching_curve(quantiles(source["distribution"]), self.pooled_quantiles_)
+        if source is None or self.scope == "mixed":
+            own = quantiles(foreground_counts(radiograph, self.foreground))
+            own_curve = matching_curve(own, self.reference_quantiles_)
+            curve = own_curve if source is None else weighted_mean(own_curve, curve, self.image_weight)
         if self.smoothness > 0:
             curve = smooth_curve(curve, self.smoothness)
         if self.max_slope is not None:

@@ -1,4 +1,4 @@
-"""What methods that are not pointwise share: their result may leave [0, 1], is cut there once, and the cut is counted."""
+"""What methods that are not pointwise share: their result may leave [0, 1], is cut once, at the end, and counted."""
 
 from __future__ import annotations
 

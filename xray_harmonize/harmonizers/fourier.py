@@ -135,8 +135,8 @@ class FourierSwap(ClippedMixin, ReferenceHarmonizer):
         "scanner" multiplies by the ratio of the reference's amplitudes to the scanner's ("dct": adds the difference of
         coefficients), so that what differs from body to body stays. "mixed" stands between.
     mode : {"amplitude", "dct"}, default="amplitude"
-        "amplitude" swaps Fourier amplitudes (FDA); "dct" a block of signed cosine coefficients (SSIMH), and with them the
-        reference's layout: its mean shading and gross anatomy.
+        "amplitude" swaps Fourier amplitudes (FDA); "dct" a block of signed cosine coefficients (SSIMH), and with them
+        the reference's layout: its mean shading and gross anatomy.
     beta : float, default=0.01
         Highest frequency in cycles a pixel of the shorter side, up to 0.5; 0 swaps the mean alone. For "amplitude".
     window : {"square", "gaussian", "cosine"}, default="square"
@@ -168,9 +168,9 @@ class FourierSwap(ClippedMixin, ReferenceHarmonizer):
 
     Notes
     -----
-    Amplitudes are kept as fractions of full scale by cycles a field, so images may differ in size. The result is clipped
-    to [0, 1] once, at the end; :meth:`clipped_fraction` tells how much. Pixels outside the mask are taken for the mean
-    of those inside, and change along.
+    Amplitudes are kept as fractions of full scale by cycles a field, so images may differ in size. The result is
+    clipped to [0, 1] once, at the end; :meth:`clipped_fraction` tells how much. Pixels outside the mask are taken for
+    the mean of those inside, and change along.
 
     FDA: Yang, Soatto, CVPR 2020; the window is the centred one of (2 b + 1)^2 coefficients. SSIMH: Guan et al., 2022.
 
@@ -217,7 +217,7 @@ class FourierSwap(ClippedMixin, ReferenceHarmonizer):
             raise InvalidParameterError(f"window must be 'square', 'gaussian' or 'cosine'; got {self.window!r}.")
         if self.padding not in (None, "reflect"):
             raise InvalidParameterError(f"padding must be None or 'reflect'; got {self.padding!r}.")
-        if int(self.block) != self.block or self.block < 1:
+        if not isinstance(self.block, int | np.integer) or self.block < 1:
             raise InvalidParameterError(f"block must be a whole number of at least 1; got {self.block!r}.")
 
     def _spectrum(self, radiograph: Radiograph) -> tuple[np.ndarray, np.ndarray]:

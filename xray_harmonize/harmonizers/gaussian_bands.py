@@ -1,4 +1,4 @@
-"""An image as a sum of frequency bands: differences of Gaussians of doubling width, each on a grid as coarse as it can be.
+"""An image as a sum of frequency bands: differences of Gaussians of doubling width, each on as coarse a grid as fits.
 
 ``I = B_1 + ... + B_N + L_N`` with ``B_i = L_{i-1} - L_i``, ``L_0 = I`` and ``L_i`` the image behind a Gaussian of width
 ``sigma_i``. A Gaussian wider than a few pixels leaves nothing that needs every pixel, so it is computed on a grid of
@@ -181,4 +181,3 @@ def _doubled(image: np.ndarray, times: int) -> np.ndarray:
     for _ in range(times):
         image = cv2.resize(image, (2 * image.shape[1], 2 * image.shape[0]), interpolation=cv2.INTER_LINEAR)
     return image
-

@@ -12,9 +12,13 @@ from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 from xray_harmonize.harmonizers.base import Harmonizer, ReferenceHarmonizer, Statistics, ToneCurveMixin
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import ToneCurve, as_unit, full_scale, histogram, quantiles
+from xray_harmonize.tone import ToneCurve, as_unit, full_scale, histogram, look_up, quantiles, stored_levels
 
 VOI_LUT_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+# Keeps the z-score of a constant image finite, as in the published code.
+_SMALL = 1e-8
+_NOTHING_COUNTS = "There is no pixel to take statistics of: the mask is empty. Check the mask."
 
 
 def min_max_curve(low: float, high: float, range_low: float = 0.0, range_high: float = 1.0) -> ToneCurve:
@@ -67,15 +71,46 @@ def z_score(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     inside = None if mask is None else np.ascontiguousarray(mask, dtype=bool).view(np.uint8)
     n_counted = image.size if inside is None else cv2.countNonZero(inside)
     if n_counted == 0:
-        raise InvalidImageError("There is no pixel to take statistics of: the mask is empty. Check the mask.")
+        raise InvalidImageError(_NOTHING_COUNTS)
     image = np.ascontiguousarray(image, dtype=np.float32)
     # OpenCV sums in double precision without making a copy; the deviation is taken of differences, so that it is exact
     # for images of little contrast too.
     centered = image - np.float32(cv2.mean(image, mask=inside)[0])
     deviation = cv2.norm(centered, cv2.NORM_L2, mask=inside) / max(n_counted - 1, 1) ** 0.5
-    # The small term keeps a constant image finite, as in the published code.
-    centered /= np.float32(deviation + 1e-8)
+    centered /= np.float32(deviation + _SMALL)
     return centered
+
+
+def z_scores(counts: np.ndarray) -> np.ndarray:
+    """Z-score of every level of a histogram, as :func:`z_score` gives it for an image.
+
+    Parameters
+    ----------
+    counts : ndarray of int of shape (n_levels,)
+        Pixels that count, at equally spaced levels from 0 to 1.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_levels,)
+
+    Raises
+    ------
+    InvalidImageError
+        If nothing was counted.
+
+    Examples
+    --------
+    >>> z_scores(np.array([1, 1, 1])).round(3)
+    array([-1.,  0.,  1.])
+    """
+    n_counted = int(counts.sum())
+    if n_counted == 0:
+        raise InvalidImageError(_NOTHING_COUNTS)
+    stored = np.arange(counts.size)
+    # The sum is one of integers, so that the one level of a constant image lies exactly at the mean.
+    centered = (stored - counts @ stored / n_counted) / (counts.size - 1)
+    deviation = (counts @ centered**2 / max(n_counted - 1, 1)) ** 0.5
+    return centered / (deviation + _SMALL)
 
 
 def window_function(x: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
@@ -272,8 +307,11 @@ class ZScore(Harmonizer):
     """
 
     def _render(self, radiograph: Radiograph) -> np.ndarray:
-        unit = as_unit(radiograph.pixels, radiograph.bits_stored, name=radiograph.name or "The image")
-        return z_score(unit, radiograph.mask)
+        if radiograph.pixels.dtype.kind == "f":
+            return z_score(as_unit(radiograph.pixels), radiograph.mask)
+        levels, n_levels = stored_levels(radiograph.pixels, radiograph.bits_stored)
+        counts = histogram(levels, n_levels.bit_length() - 1, radiograph.mask)
+        return look_up(levels, z_scores(counts))
 
 
 class WindowClamp(ToneCurveMixin, Harmonizer):
@@ -329,9 +367,6 @@ class WindowClamp(ToneCurveMixin, Harmonizer):
     def _tone_curve(self, radiograph: Radiograph) -> ToneCurve:
         scale = full_scale(radiograph.pixels.dtype, radiograph.bits_stored)
         center, width, function = self._find_window(radiograph, scale)
-        if function == "LINEAR" and radiograph.pixels.dtype.kind == "f":
-            # Floats carry their window in fractions of full scale, where the standard's one would be all.
-            function = "LINEAR_EXACT"
         return window_curve(center, width, function, scale)
 
     def _find_window(self, radiograph: Radiograph, scale: float) -> tuple[float, float, str]:
@@ -342,15 +377,15 @@ class WindowClamp(ToneCurveMixin, Harmonizer):
             center, width = (radiograph.meta.get(f"window_{part}") for part in ("center", "width"))
             if center is not None and width is not None:
                 function = self.voi_lut_function or str(radiograph.meta.get("voi_lut_function") or "LINEAR")
-                return _window_from_header(center, width, function, radiograph.pixels.dtype)
+                return _window_from_header(center, width, function)
         counts = histogram(radiograph.pixels, radiograph.bits_stored, radiograph.mask)
         low, high = quantiles(counts, np.asarray(self.percentiles) / 100) * scale
         return (low + high) / 2, max(high - low, 1e-6 * scale), self.voi_lut_function or "LINEAR_EXACT"
 
 
-def _window_from_header(center: Any, width: Any, function: str, dtype: np.dtype) -> tuple[float, float, str]:
+def _window_from_header(center: Any, width: Any, function: str) -> tuple[float, float, str]:
     """Check a window that a file told: nothing read from a file is trusted."""
-    smallest = 1.0 if function == "LINEAR" and dtype.kind != "f" else 0.0
+    smallest = 1.0 if function == "LINEAR" else 0.0
     try:
         center, width = float(center), float(width)
     except (TypeError, ValueError):

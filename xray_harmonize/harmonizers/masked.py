@@ -42,7 +42,7 @@ def mean_inside(image: np.ndarray, mask: np.ndarray | None = None) -> float:
 
 
 def deviation_inside(image: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Standard deviation over the pixels that count.
+    """Give the standard deviation over the pixels that count.
 
     Parameters
     ----------

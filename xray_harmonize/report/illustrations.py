@@ -106,4 +106,4 @@ def _displayed(image: np.ndarray) -> np.ndarray:
     low, high = float(image.min()), float(image.max())
     if low >= 0 and high <= 1:
         return image
-    return (image - low) / (high - low)
+    return (image - low) / ((high - low) or 1.0)

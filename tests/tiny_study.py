@@ -1,0 +1,138 @@
+"""A comparison small enough for tests: images of a few pixels, a classifier of their means, and steps that keep a log.
+
+``LOG`` holds what was done to which images, one entry a call, since estimators are cloned before they are used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from xray_harmonize import CDFMatching, ImageSet
+
+
+@dataclass
+class Call:
+    """What was called on which images."""
+
+    who: str
+    method: str
+    scanners: list[str]
+    patients: list[Any]
+    ids: list[int]
+    means: np.ndarray
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+LOG: list[Call] = []
+
+
+def calls(who, method):
+    return [call for call in LOG if (call.who, call.method) == (who, method)]
+
+
+def record(who, method, X, **facts):
+    X = ImageSet.of(X)
+    LOG.append(
+        Call(
+            type(who).__name__,
+            method,
+            [] if X.scanner is None else X.scanner.tolist(),
+            [] if X.patient is None else X.patient.tolist(),
+            X.meta["id"].tolist() if "id" in X.meta else [],
+            np.array([np.mean(X.unit(i) if X[i].dtype.kind == "u" else X[i]) for i in range(len(X))]),
+            facts,
+        )
+    )
+
+
+class MeanClassifier(ClassifierMixin, BaseEstimator):
+    """The nearer the mean of an image is to that of a class, the more probable the class."""
+
+    def __init__(self, sharpness=20.0, augment=None, weights=None, class_weight=None, random_state=None):
+        self.sharpness = sharpness
+        self.augment = augment
+        self.weights = weights
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        record(self, "fit", X, random_state=self.random_state, augment=self.augment)
+        means = _means(X)
+        self.classes_ = np.unique(y)
+        self.centers_ = np.array([means[y == label].mean() for label in self.classes_])
+        # Seeds differ, as those of a network do.
+        self.centers_ += 0.003 * np.random.default_rng(self.random_state).standard_normal(len(self.centers_))
+        self.offset_ = 0.0
+        return self
+
+    def predict_proba(self, X):
+        record(self, "predict_proba", X, offset=self.offset_)
+        distance = np.abs(_means(X)[:, None] + self.offset_ - self.centers_)
+        odds = np.exp(-self.sharpness * distance)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def adapt(self, X):
+        record(self, "adapt", X)
+        adapted = MeanClassifier(**self.get_params())
+        adapted.classes_, adapted.centers_ = self.classes_, self.centers_
+        adapted.offset_ = float(self.centers_.mean() - _means(X).mean())
+        return adapted
+
+
+class SpyCDF(CDFMatching):
+    """CDFMatching that logs what it sees."""
+
+    def fit(self, X, y=None, *, scanner=None):
+        record(self, "fit", X)
+        return super().fit(X, y, scanner=scanner)
+
+    def adapt(self, X, *, scanner=None):
+        record(self, "adapt", X)
+        return super().adapt(X, scanner=scanner)
+
+    def transform(self, X, *, scanner=None):
+        record(self, "transform", X)
+        return super().transform(X, scanner=scanner)
+
+
+def _means(X):
+    X = ImageSet.of(X)
+    return np.array([np.mean(X.unit(i) if X[i].dtype.kind == "u" else X[i]) for i in range(len(X))])
+
+
+GAMMA = {"home": 1.0, "far": 2.2, "near": 0.6}
+
+
+def images_of(n=None, *, paired=False, per_patient=1, seed=0, side=6):
+    """Images of three scanners: "ill" ones are brighter, and every scanner has a gamma of its own.
+
+    Parameters
+    ----------
+    n : dict, optional
+        Number of images by scanner.
+    paired : bool
+        Whether all scanners imaged the same patients.
+    per_patient : int
+        Images of each patient on a scanner.
+    """
+    rng = np.random.default_rng(seed)
+    images, labels, scanners, patients = [], [], [], []
+    for name, count in (n or {"home": 20, "far": 12, "near": 10}).items():
+        for i in range(count):
+            patient = i // per_patient
+            ill = patient % 2
+            base = rng.random((side, side)) * 0.5 + 0.2 * ill + 0.1 * rng.random()
+            images.append((np.clip(base, 0, 1) ** GAMMA.get(name, 1.0)).astype("f4"))
+            labels.append("ill" if ill else "well")
+            scanners.append(name)
+            patients.append(f"p{patient}" if paired else f"{name}-{patient}")
+    meta = pd.DataFrame({"id": range(len(images))})
+    return ImageSet(images, scanner=scanners, patient=patients, meta=meta), np.array(labels)
