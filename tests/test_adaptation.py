@@ -7,7 +7,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 from tiny_study import MeanClassifier, images_of
 
-from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, MultiBand, ResNetClassifier
+from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, Nyul, ResNetClassifier
 from xray_harmonize.adaptation import adapt
 from xray_harmonize.exceptions import (
     InvalidParameterError,
@@ -43,7 +43,7 @@ def test_the_scanner_may_be_named_beside_the_images():
 
 
 def test_a_pipeline_serves_the_new_scanner_after_adapting_and_not_before(pipeline):
-    with pytest.raises(UnknownScannerError, match="'far' was not seen in fit.*Call adapt"):
+    with pytest.raises(UnknownScannerError, match=r"'far' was not seen in fit.*Call adapt"):
         pipeline.predict(FAR)
     adapted = adapt(pipeline, FAR)
     assert adapted.predict(FAR).shape == (len(FAR),)
@@ -56,7 +56,7 @@ def test_later_steps_learn_from_what_earlier_ones_make():
     steps = [
         ("crop", CropForeground()),
         ("skip", "passthrough"),
-        ("bands", MultiBand(scope="scanner", n_bands=2)),
+        ("landmarks", Nyul(scope="scanner")),
         ("tone", CDFMatching(scope="scanner")),
     ]
     fitted = Pipeline(steps).fit(HOME)
@@ -98,7 +98,9 @@ def test_a_model_that_cannot_learn_is_named():
 
 def test_a_pipeline_in_which_no_step_can_learn_says_what_to_use():
     fitted = Pipeline([("range", FullRange()), ("classifier", MeanClassifier())]).fit(X, Y)
-    with pytest.raises(InvalidParameterError, match=r"No step of the pipeline \(range, classifier\) learns.*batch_norm"):
+    with pytest.raises(
+        InvalidParameterError, match=r"No step of the pipeline \(range, classifier\) learns.*batch_norm"
+    ):
         adapt(fitted, FAR)
 
 
@@ -108,7 +110,7 @@ def test_the_name_of_the_scanner_is_needed(pipeline):
 
 
 def test_two_names_for_one_scanner_are_an_error(pipeline):
-    with pytest.raises(InvalidParameterError, match="scanner= and X.scanner differ"):
+    with pytest.raises(InvalidParameterError, match=r"scanner= and X\.scanner differ"):
         adapt(pipeline, FAR, scanner="near")
 
 

@@ -9,6 +9,11 @@ import pytest
 from xray_harmonize.atomic import replacing
 
 
+def write_half(stream, error):
+    stream.write("half")
+    raise error
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -42,22 +47,20 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error
     path = tmp_path / "table.csv"
     path.write_text("old")
     with pytest.raises(error), replacing(path) as stream:
-        stream.write("half")
-        raise error
+        write_half(stream, error)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["table.csv"]
 
 
 def test_a_block_that_fails_leaves_no_file_where_there_was_none(tmp_path):
     with pytest.raises(ValueError, match="no more"), replacing(tmp_path / "table.csv") as stream:
-        stream.write("half")
-        raise ValueError("no more")
+        write_half(stream, ValueError("no more"))
     assert names(tmp_path) == []
 
 
 def test_what_cannot_be_replaced_stays_and_nothing_is_left_beside_it(tmp_path):
     (tmp_path / "table.csv").mkdir()
-    with pytest.raises(OSError), replacing(tmp_path / "table.csv") as stream:  # noqa: PT012
+    with pytest.raises(OSError), replacing(tmp_path / "table.csv") as stream:
         stream.write("whole")
     assert names(tmp_path) == ["table.csv"]
 

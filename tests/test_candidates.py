@@ -101,7 +101,7 @@ def test_candidates_that_are_trained_on_different_things_do_not(other):
 
 def test_a_key_tells_parameters_that_a_repr_would_shorten():
     def candidate(last):
-        return Candidate("a", (Nyul(tuple(range(1, 60)) + (last,)),), trains_on_harmonized=True)
+        return Candidate("a", (Nyul((*range(1, 60), last)),), trains_on_harmonized=True)
 
     assert repr(candidate(98).steps) == repr(candidate(99).steps)
     assert candidate(98).training_key() != candidate(99).training_key()

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts, otsu_level
+from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
 from xray_harmonize.radiograph import Radiograph
+from xray_harmonize.thresholding import otsu_levels
 
 IMAGE = np.array([[0, 0, 0, 1, 50], [60, 60, 200, 210, 220]], dtype="uint8")
 
@@ -35,7 +36,7 @@ def test_otsus_level_gives_the_greatest_variance_between_two_classes(counts: np.
         means.append(np.average(levels[level + 1 :], weights=counts[level + 1 :]))
         return float(weight[0] * weight[1] * (means[0] - means[1]) ** 2)
 
-    found = otsu_level(counts)
+    found = otsu_levels(counts)[0]
     assert between(found) == pytest.approx(max(between(level) for level in levels), rel=1e-9)
 
 
@@ -43,7 +44,7 @@ def test_otsus_level_gives_the_greatest_variance_between_two_classes(counts: np.
 def test_otsu_finds_no_level_where_one_holds_everything(n: int, data: st.DataObject) -> None:
     counts = np.zeros(n, dtype=int)
     counts[data.draw(st.integers(0, n - 1))] = 7
-    assert otsu_level(counts) == -1
+    assert otsu_levels(counts)[0] == -1
 
 
 @pytest.mark.parametrize(

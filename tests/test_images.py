@@ -206,6 +206,47 @@ def test_of_makes_a_set_of_every_accepted_container(tmp_path: Path) -> None:
     assert ImageSet.of(made) is made
 
 
+def test_a_folder_with_a_table_brings_all_its_columns(tmp_path: Path) -> None:
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.zeros((2, 3), "u1"))
+    (tmp_path / "labels.csv").write_text("path,label,scanner,patient,view\nb.npy,1,S,p,PA\na.npy,0,T,,AP\n")
+    X = ImageSet.from_folder(tmp_path, tmp_path / "labels.csv")
+    assert X.is_lazy
+    assert (X.label.tolist(), X.scanner.tolist(), X.patient.tolist()) == ([1, 0], ["S", "T"], ["p", None])
+    assert X.meta["view"].tolist() == ["PA", "AP"]
+    assert [Path(path).name for path in X.meta["path"]] == ["b.npy", "a.npy"]
+
+
+def test_a_folder_without_a_table_names_scanners_by_its_folders(tmp_path: Path) -> None:
+    for name in ("S/a", "T/b"):
+        (tmp_path / name).parent.mkdir()
+        np.save(tmp_path / f"{name}.npy", np.zeros((2, 3), "u1"))
+    X = ImageSet.from_folder(tmp_path)
+    assert X.scanner.tolist() == ["S", "T"]
+    with pytest.raises(InvalidParameterError, match="has no labels"):
+        _ = X.label
+
+
+def test_dicom_files_bring_scanner_patient_and_window_of_their_headers(tmp_path: Path) -> None:
+    from dicom_factory import make_dicom
+
+    stored = np.arange(12, dtype="uint16").reshape(3, 4)
+    made = {"Manufacturer": "ACME", "ManufacturerModelName": "One", "PatientID": "p"}
+    window = {"WindowCenter": 6, "WindowWidth": 5}
+    paths = [
+        make_dicom(tmp_path / "a.dcm", stored, bits_stored=12, **made, **window),
+        make_dicom(tmp_path / "b.dcm", stored, bits_stored=12),
+    ]
+    X = ImageSet.from_dicom(paths)
+    assert X.is_lazy
+    assert (X.scanner.tolist(), X.patient.tolist()) == (["ACME One", "unknown"], ["p", None])
+    assert X.radiograph(0).meta["window_center"] == 6
+    assert X.radiograph(1).meta.get("window_center") is None
+    assert X.bits_stored.tolist() == [12, 12]
+    np.testing.assert_array_equal(X[0], stored)
+    assert len(ImageSet.from_dicom([])) == 0
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [

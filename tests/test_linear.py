@@ -179,6 +179,10 @@ def test_a_linear_window_begins_and_ends_at_the_values_the_standard_names(
     np.testing.assert_allclose(window_function(np.arange(black, white + 1), center, width), between, atol=1e-12)
 
 
+def test_a_value_at_the_edge_of_a_window_of_width_one_is_black() -> None:
+    assert window_function(np.array([9.0, 10.0, 11.0]), 10.5, 1).tolist() == [0, 0, 1]
+
+
 @given(st.floats(-3000, 9000), st.floats(1, 9000), hnp.arrays("float64", 9, elements=st.integers(-100, 70000)))
 def test_the_linear_window_is_the_standards_case_distinction(center: float, width: float, x: np.ndarray) -> None:
     # PS3.3 C.11.2.1.2.1, with output from 0 to 1

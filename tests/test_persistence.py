@@ -129,7 +129,12 @@ def test_a_classifier_gives_the_same_probabilities_and_string_labels(classifier,
 
 def test_a_pipeline_gives_the_same_answers(classifier, path):
     pipeline = Pipeline(
-        [("crop", CropForeground()), ("skip", "passthrough"), ("tone", CDFMatching().fit(X)), ("classifier", classifier)]
+        [
+            ("crop", CropForeground()),
+            ("skip", "passthrough"),
+            ("tone", CDFMatching().fit(X)),
+            ("classifier", classifier),
+        ]
     )
     loaded = round_trip(pipeline, path)
     assert [name for name, _ in loaded.steps] == ["crop", "skip", "tone", "classifier"]
@@ -220,7 +225,13 @@ def test_object_arrays_keep_their_shape(path):
 
 
 def test_numpy_scalars_curves_and_paths_come_back_as_plain_values(path):
-    value = {"n": np.int64(3), "share": np.float32(0.5), "yes": np.bool_(True), "name": np.str_("007"), "at": Path("a/b")}
+    value = {
+        "n": np.int64(3),
+        "share": np.float32(0.5),
+        "yes": np.bool_(True),
+        "name": np.str_("007"),
+        "at": Path("a/b"),
+    }
     loaded = round_trip(holding(value), path, classes=[Holder]).value_
     assert loaded == {"n": 3, "share": 0.5, "yes": True, "name": "007", "at": "a/b"}
     curve = round_trip(holding(ToneCurve([0, 0.5, 1], [0, 0.2, 1])), path, classes=[Holder]).value_
@@ -279,7 +290,7 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
 # -- files that are not to be trusted ---------------------------------------------------------------------------------
 
 
-def write(path, model=None, *, arrays=None, format="xray_harmonize model", version=1, text=None):  # noqa: A002
+def write(path, model=None, *, arrays=None, format="xray_harmonize model", version=1, text=None):
     document = json.dumps({"format": format, "version": version, "model": model}) if text is None else text
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.json", document)
@@ -313,7 +324,9 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"something else", b"PK\x05\x06" + bytes(18)], ids=["empty", "text", "empty zip"])
+@pytest.mark.parametrize(
+    "data", [b"", b"something else", b"PK\x05\x06" + bytes(18)], ids=["empty", "text", "empty zip"]
+)
 def test_a_file_that_is_none_of_ours_is_refused(data, path):
     path.write_bytes(data)
     with pytest.raises(PersistenceError, match=r"model\.npz is no saved model of xray_harmonize, or is damaged"):
@@ -339,7 +352,9 @@ def test_a_newer_format_says_to_update(path):
         load(path)
 
 
-@pytest.mark.parametrize("name", ["Missing", "system", "ImageSet", "make_cohort", "load", "__version__", "BaseEstimator"])
+@pytest.mark.parametrize(
+    "name", ["Missing", "system", "ImageSet", "make_cohort", "load", "__version__", "BaseEstimator"]
+)
 def test_a_class_that_is_not_ours_is_refused(name, path):
     write(path, model_of(name))
     with pytest.raises(PersistenceError, match=f"holds a {name}, which is no estimator"):

@@ -131,26 +131,28 @@ def test_an_unknown_reference_lists_the_scanners():
 
 def test_one_scanner_is_no_comparison():
     home = X.scanner == "home"
-    with pytest.raises(NotEnoughImagesError, match="at least two scanners; X.scanner holds only 'home'"):
+    with pytest.raises(NotEnoughImagesError, match=r"at least two scanners; X\.scanner holds only 'home'"):
         fixed(X[home], Y[home])
 
 
 @pytest.mark.parametrize("splits", [fixed, loso])
 def test_a_set_without_scanners_says_how_to_give_them(splits):
-    with pytest.raises(MissingScannerError, match="which scanner made each image.*Add a scanner column"):
+    with pytest.raises(MissingScannerError, match=r"which scanner made each image.*Add a scanner column"):
         splits(ImageSet(list(X)))
 
 
 @pytest.mark.parametrize("splits", [fixed, loso])
 def test_a_scanner_called_like_the_row_over_all_is_refused_before_anything_trains(splits):
     renamed = ImageSet(list(X), scanner=np.where(X.scanner == "far", "worst", X.scanner))
-    with pytest.raises(LabelTableError, match="A scanner is called 'worst'.*Rename the scanner"):
+    with pytest.raises(LabelTableError, match=r"A scanner is called 'worst'.*Rename the scanner"):
         splits(renamed)
 
 
 def test_a_class_that_the_reference_lacks_is_named():
     y = np.where((np.arange(len(X)) == len(X) - 1), "il", Y)
-    with pytest.raises(NotEnoughImagesError, match=r"Class il has no image of the reference 'home'.*Correct the labels"):
+    with pytest.raises(
+        NotEnoughImagesError, match=r"Class il has no image of the reference 'home'.*Correct the labels"
+    ):
         fixed(y=y)
     with pytest.raises(NotEnoughImagesError, match="Class il has no image of all scanners but 'near'"):
         loso(y=y)
@@ -267,7 +269,7 @@ def test_no_patient_is_adapted_on_and_tested_on(splits, data):
     images, y = data
     candidate = Candidate("x", (SpyCDF(scope="scanner"),), sees=UNLABELLED, adapts_batch_norm=True)
     if splits is loso and images is PAIRED:
-        with pytest.raises(NotEnoughImagesError, match="Nothing is left to train on|No image of the kept scanner"):
+        with pytest.raises(NotEnoughImagesError, match=r"Nothing is left to train on|No image of the kept scanner"):
             splits(images, y)
         return
     for split in splits(images, y):
@@ -343,7 +345,11 @@ def test_a_class_that_a_fold_lacks_has_probability_zero_and_the_tables_fit_each_
     lacking = ["rare" not in y[split.train] for split in splits]
     assert sum(lacking) == 1
     for table, without in zip(tables, lacking, strict=True):
-        assert [name for name in table.columns if name.startswith("proba_")] == ["proba_ill", "proba_rare", "proba_well"]
+        assert [name for name in table.columns if name.startswith("proba_")] == [
+            "proba_ill",
+            "proba_rare",
+            "proba_well",
+        ]
         assert (table.proba_rare == 0).all() == without
 
 

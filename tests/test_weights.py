@@ -139,7 +139,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "weights.pt")
     with pytest.raises(PersistenceError, match="cannot be read as tensors alone"):
         read_weights(tmp_path / "weights.pt")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(tmp_path / "sprung"), protocol=2))
     with pytest.raises(PersistenceError, match="cannot be read as tensors alone"):
         read_weights(tmp_path / "plain.pt")
     assert not (tmp_path / "sprung").exists()

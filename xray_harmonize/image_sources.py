@@ -12,16 +12,13 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import numpy as np
 
 from xray_harmonize.exceptions import InvalidImageError
 from xray_harmonize.radiograph import Radiograph
-
-if TYPE_CHECKING:
-    from xray_harmonize.images import ImageSet
 
 DEFAULT_CACHE_MEBIBYTES = 256
 
@@ -89,6 +86,22 @@ def _compact(radiograph: Radiograph) -> Radiograph:
 def image_cache() -> ImageCache:
     """Give the one cache of this process, made on first use; all lazy sets share its bound."""
     return ImageCache(DEFAULT_CACHE_MEBIBYTES * 2**20)
+
+
+class RadiographSet(Protocol):
+    """What a mapped source asks of the set it maps: an ImageSet, seen from below."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+    def radiograph(self, i: int) -> Radiograph:
+        """Give image ``i`` with all its facts."""
+        ...
+
+    def source_key(self, i: int) -> Any:
+        """Name what image ``i`` is made of."""
+        ...
 
 
 class Source(Protocol):
@@ -188,7 +201,7 @@ class FileSource:
 class MappedSource:
     """Images of another set through a function, computed when they are asked for."""
 
-    base: ImageSet
+    base: RadiographSet
     function: RadiographFunction
     token: str = field(default_factory=lambda: uuid4().hex)
     is_lazy: bool = field(default=True, init=False)

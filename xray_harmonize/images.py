@@ -207,12 +207,9 @@ class ImageSet:
         from xray_harmonize.dicom.read import read_header
 
         files = [Path(path) for path in paths]
-        meta = pd.DataFrame([read_header(path) for path in files], index=range(len(files)))
-        meta["path"] = [str(path) for path in files]
-        scanner = (meta.get("manufacturer", "").fillna("") + " " + meta.get("model", "").fillna("")).str.strip()
-        return cls(
-            files, scanner=scanner.replace("", "unknown").to_numpy(), patient=meta.get("patient"), meta=meta
-        )
+        headers = [read_header(path) for path in files]
+        scanner = [" ".join(filter(None, (one["manufacturer"], one["model"]))) or "unknown" for one in headers]
+        return cls(files, scanner=scanner, patient=[one["patient"] for one in headers], meta=pd.DataFrame(headers))
 
     # -- one image ------------------------------------------------------------------------------------------------
 

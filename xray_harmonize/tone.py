@@ -126,9 +126,7 @@ def stored_levels(image: np.ndarray, bits_stored: int | None = None, name: str =
     if image.dtype.kind == "f":
         _check_float_range(image, name)
         # Scaling in float32 and rounding to the nearest level happen in one pass.
-        levels = cv2.multiply(
-            np.ascontiguousarray(image, dtype=np.float32), float(FLOAT_LEVELS - 1), dtype=cv2.CV_16U
-        )
+        levels = cv2.multiply(np.ascontiguousarray(image, dtype=np.float32), float(FLOAT_LEVELS - 1), dtype=cv2.CV_16U)
         return levels.reshape(image.shape), FLOAT_LEVELS
     _checked_maximum(image, n_levels, name)
     if image.dtype.itemsize > 2:
@@ -511,9 +509,7 @@ class ToneCurve:
 
             ax = Figure(figsize=(4, 4), layout="constrained").subplots()
         ax.axline((0, 0), slope=1, color="0.8", linewidth=1, zorder=0)
-        ax.plot(
-            np.concatenate([[0.0], self.x, [1.0]]), np.concatenate([self.y[:1], self.y, self.y[-1:]]), **line
-        )
+        ax.plot(np.concatenate([[0.0], self.x, [1.0]]), np.concatenate([self.y[:1], self.y, self.y[-1:]]), **line)
         ax.set(xlabel="input, fraction of full scale", ylabel="output", xlim=(0, 1), ylim=(0, 1))
         return ax
 

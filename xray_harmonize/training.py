@@ -1,7 +1,8 @@
-"""How a network is fitted, whatever it does: device, precision, batches, the best state kept, progress.
+"""How a network is fitted, whatever it does: device, precision, seed, batches, and the loop.
 
-skorch runs the loop; here is what this package adds to it. Everything is deterministic given a seed, and PyTorch's own
-random numbers are left as they were. Knows networks and tensors, but no images of files and no estimators::
+skorch runs the loop; here, and in :mod:`xray_harmonize.callbacks`, is what this package adds to it. Everything is
+deterministic given a seed, and PyTorch's own random numbers are left as they were. Knows networks and tensors, but no
+images of files and no estimators::
 
     with seeded(0, device):
         network = ...

@@ -113,9 +113,9 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
 
     The defaults train a few hundred radiographs from scratch in well under a minute on two cores. A few hundred images
     are better spent on training than held out: with ``validation_fraction=0`` the falling learning rate alone makes the
-    last epoch a good one. The classifier of the GDCE authors is ``depth=50, width=64, image_size=512, in_channels=3,
-    head="mlp", dropout=0.5, optimizer="adam", lr=1e-4, schedule="constant", batch_size=12, max_epochs=1000,
-    patience=25, weight_decay=0`` with RadImageNet ``weights``.
+    last epoch a good one. The classifier of the GDCE authors comes to ``depth=50, width=64, image_size=512,
+    in_channels=3, head="mlp", dropout=0.5, optimizer="adam", lr=1e-4, schedule="constant", batch_size=12,
+    max_epochs=1000, patience=25, weight_decay=0`` with RadImageNet ``weights``.
 
     Where other programs keep the cores busy, one thread (``OMP_NUM_THREADS=1``) is many times faster than two that
     wait for each other.

@@ -146,6 +146,8 @@ def compare(
         warnings.simplefilter("always", XRayHarmonizeWarning)
         predictions = study.run(listener)
     warned = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, XRayHarmonizeWarning)))
+    for message in warned:
+        console.print(f"warning: {message}", markup=False, style="yellow", soft_wrap=True)
     write_outputs(
         study,
         predictions,

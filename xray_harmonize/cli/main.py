@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 # Libraries read these when they are imported, so they stand before anything else is: without a word from the user,
 # neither matplotlib nor MONAI should talk to a terminal that shows a progress bar.
@@ -43,8 +44,14 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 def run(arguments: list[str] | None = None) -> None:
     """Run the command; errors of the package and the system end as one message and status 2, Ctrl-C as status 130."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+        errors.print(f"warning: {message}", markup=False, style="yellow")
+
     try:
-        app(arguments, standalone_mode=True)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            app(arguments, prog_name="xray-harmonize")
     except (XRayHarmonizeError, OSError) as error:
         errors.print(f"error: {error}", markup=False, style="red")
         sys.exit(FAILED)

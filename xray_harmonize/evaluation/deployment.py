@@ -54,4 +54,3 @@ def fit_pipeline(
         harmonizer = adapt(harmonizer, shaped[~is_reference])
     steps = [*(geometry.steps if geometry is not None else []), *harmonizer.steps]
     return Pipeline([*steps, ("classifier", fitted)])
-

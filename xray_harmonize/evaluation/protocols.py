@@ -103,9 +103,7 @@ def fixed_classifier_splits(
     of_reference = np.flatnonzero(scanner == reference)
     _check_classes(y, of_reference, f"the reference {reference!r}")
     for seed in seeds:
-        fold = patient_folds(
-            patient[of_reference], y[of_reference], n_folds, random_state=seed // n_folds
-        )
+        fold = patient_folds(patient[of_reference], y[of_reference], n_folds, random_state=seed // n_folds)
         train = of_reference[fold != seed % n_folds]
         # Patients imaged on several scanners: those who train do not test.
         test = np.flatnonzero(~np.isin(patient, patient[train]))
@@ -215,9 +213,7 @@ def predict(
             proba[np.ix_(scored, columns)] = model.predict_proba(ready.transform(X[test[scored]]))
         patient = None if X.patient is None else X.patient[test]
         tables.append(
-            prediction_table(
-                y[test], proba, classes, scanner=name, patient=patient, image=names[test], seed=split.seed
-            )
+            prediction_table(y[test], proba, classes, scanner=name, patient=patient, image=names[test], seed=split.seed)
         )
     table = pd.concat(tables, ignore_index=True)
     for place, (column, value) in enumerate(

@@ -6,6 +6,7 @@ comparison goes on where it stopped and a changed one computes only what changed
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from xray_harmonize.atomic import replacing
 from xray_harmonize.callbacks import Progress, report_progress
 from xray_harmonize.evaluation.candidates import Candidate
 from xray_harmonize.evaluation.keys import digest, fingerprint
+from xray_harmonize.evaluation.predictions import PROBABILITY_PREFIX
 from xray_harmonize.evaluation.protocols import (
     FIXED,
     LEAVE_ONE_OUT,
@@ -130,10 +132,11 @@ class PartStore:
         """Give a finished table of predictions."""
         if self.folder is None:
             return self._memory[key]
-        # Names of scanners and harmonizers are text, even if they look like numbers or like missing values.
-        text = dict.fromkeys(("image", "scanner", "patient", "label", "predicted", "harmonizer", "sees"), str)
-        path = self.folder / f"{key}.csv"
-        return pd.read_csv(path, dtype=text, keep_default_na=False, float_precision="round_trip")
+        # Names of scanners and harmonizers are text, even if they look like numbers or like missing values; and pandas'
+        # own way of reading numbers loses their last bits.
+        table = pd.read_csv(self.folder / f"{key}.csv", dtype=str, keep_default_na=False)
+        numbers = dict.fromkeys([name for name in table if name.startswith(PROBABILITY_PREFIX)], float)
+        return table.astype({**numbers, "seed": int})
 
     def put_table(self, key: str, table: pd.DataFrame) -> None:
         """Keep a table of predictions."""
@@ -141,7 +144,8 @@ class PartStore:
             self._memory[key] = table
         else:
             with replacing(self.folder / f"{key}.csv") as stream:
-                table.to_csv(stream, index=False)
+                # Text in quotes, as a carriage return within would end the row.
+                table.to_csv(stream, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
     def classifier(self, key: str) -> Any:
         """Give a trained classifier."""

@@ -357,9 +357,7 @@ class ReferenceHarmonizer(Harmonizer):
         if self.scope == "scanner":
             return source
         own = self._own_statistics(radiograph)
-        return {
-            name: self.image_weight * own[name] + (1 - self.image_weight) * source[name] for name in source
-        }
+        return {name: self.image_weight * own[name] + (1 - self.image_weight) * source[name] for name in source}
 
     def _scanner_statistics(self, radiograph: Radiograph) -> Statistics | None:
         """Give the mean statistics of the image's scanner; None where the image stands for itself."""

@@ -39,10 +39,12 @@ def matching_curve(source_quantiles: np.ndarray, reference_quantiles: np.ndarray
     0.5
     """
     # The ends are tied in so that what lies outside the foreground keeps its place below or above it.
-    x = np.concatenate([[0.0] if source_quantiles[0] > 0 else [], source_quantiles,
-                        [1.0] if source_quantiles[-1] < 1 else []])
-    y = np.concatenate([[0.0] if source_quantiles[0] > 0 else [], reference_quantiles,
-                        [1.0] if source_quantiles[-1] < 1 else []])
+    x = np.concatenate(
+        [[0.0] if source_quantiles[0] > 0 else [], source_quantiles, [1.0] if source_quantiles[-1] < 1 else []]
+    )
+    y = np.concatenate(
+        [[0.0] if source_quantiles[0] > 0 else [], reference_quantiles, [1.0] if source_quantiles[-1] < 1 else []]
+    )
     return ToneCurve.through(x, y)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.radiograph import Radiograph
+from xray_harmonize.thresholding import otsu_levels
 from xray_harmonize.tone import histogram
 
 FOREGROUNDS = ("all", "nonzero", "otsu")
@@ -30,33 +31,6 @@ def check_foreground(foreground: str | float) -> None:
             )
     elif not 0 <= foreground < 1:
         raise InvalidParameterError(f"foreground as a fraction of full scale must lie in [0, 1); got {foreground!r}.")
-
-
-def otsu_level(counts: np.ndarray) -> int:
-    """Level that separates a histogram into two classes of greatest variance between them (Otsu, 1979).
-
-    Parameters
-    ----------
-    counts : ndarray of shape (n_levels,)
-
-    Returns
-    -------
-    int
-        Highest level of the darker class; -1 where one level holds everything.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> otsu_level(np.array([8, 1, 0, 0, 1, 6]))
-    1
-    """
-    weight = np.cumsum(counts, dtype=np.float64)
-    moment = np.cumsum(counts * np.arange(counts.size, dtype=np.float64))
-    below, above = weight[:-1], weight[-1] - weight[:-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment[-1] * below / weight[-1] - moment[:-1]) ** 2 / (below * above)
-    between[~np.isfinite(between)] = 0.0
-    return int(np.argmax(between)) if between.size and between.max() > 0 else -1
 
 
 def foreground_counts(radiograph: Radiograph, foreground: str | float) -> np.ndarray:
@@ -82,7 +56,7 @@ def foreground_counts(radiograph: Radiograph, foreground: str | float) -> np.nda
     if foreground == "all":
         return counts
     if isinstance(foreground, str):
-        last_of_air = 0 if foreground == "nonzero" else otsu_level(counts)
+        last_of_air = 0 if foreground == "nonzero" else otsu_levels(counts)[0]
     else:
         last_of_air = int(foreground * (counts.size - 1))
     body = counts.copy()

@@ -155,9 +155,7 @@ def window_function(x: np.ndarray, center: float, width: float, function: str = 
         return np.clip((x - center) / width + 0.5, 0.0, 1.0)
     if function == "SIGMOID":
         return np.asarray(expit(4 * (x - center) / width))
-    raise InvalidParameterError(
-        f"voi_lut_function must be 'LINEAR', 'LINEAR_EXACT' or 'SIGMOID'; got {function!r}."
-    )
+    raise InvalidParameterError(f"voi_lut_function must be 'LINEAR', 'LINEAR_EXACT' or 'SIGMOID'; got {function!r}.")
 
 
 def window_curve(center: float, width: float, function: str, scale: float) -> ToneCurve:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xray_harmonize.cropping import Crop, find_crop
 from xray_harmonize.exceptions import InvalidImageError
-from xray_harmonize.foreground import Box
+from xray_harmonize.geometry.cropping import Crop, find_crop
+from xray_harmonize.geometry.foreground import Box
+from xray_harmonize.geometry.resampling import Shape, background_level, cut, padded, resampled
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.resampling import Shape, background_level, cut, padded, resampled
 
 FILLS = ("aspect", "square", "stretch")
 # Set in the meta of what was moved: positions that a header gives are then positions no more.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from xray_harmonize.foreground import Box
+from xray_harmonize.geometry.foreground import Box
 
 Shape = tuple[int, int]
 

@@ -11,8 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xray_harmonize.collimation import BoolArray, FloatArray
 from xray_harmonize.exceptions import InvalidImageError
+from xray_harmonize.geometry.collimation import BoolArray, FloatArray
+from xray_harmonize.thresholding import otsu_levels
 
 Box = tuple[int, int, int, int]
 """(top, bottom, left, right), ends exclusive."""
@@ -82,18 +83,15 @@ def _averaged(image: FloatArray, shape: tuple[int, int]) -> FloatArray:
 
 
 def otsu_split(values: FloatArray) -> float:
-    """Find the level between the two classes of values that differ most (variance between them).
-
-    Where a gap lies between the classes, the middle of the gap.
+    """Find the level between the two classes of values that differ most: the middle of the gap between them.
 
     Parameters
     ----------
     values : float32 ndarray in [0, 1]
 
-    References
-    ----------
-    N. Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on
-    Systems, Man, and Cybernetics 9(1), 1979, equation 18.
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -101,12 +99,8 @@ def otsu_split(values: FloatArray) -> float:
     0.4
     """
     counts, edges = np.histogram(values, bins=256, range=(0.0, 1.0))
-    below = np.cumsum(counts)[:-1] / max(counts.sum(), 1)
-    moment = np.cumsum(counts * (edges[:-1] + edges[1:]) / 2) / max(counts.sum(), 1)
-    spread = below * (1 - below)
-    between = np.zeros_like(spread)
-    np.divide((moment[-1] * below - moment[:-1]) ** 2, spread, out=between, where=spread > 1e-12)
-    return float(edges[1:-1][between >= between.max() * (1 - 1e-9)].mean())
+    darker_end, brighter_start = otsu_levels(counts)
+    return float((edges[darker_end + 1] + edges[brighter_start]) / 2)
 
 
 def body_mask(thumb: FloatArray, field: BoolArray, threshold: float = 0.35) -> BoolArray:

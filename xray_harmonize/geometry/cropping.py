@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xray_harmonize.collimation import (
+from xray_harmonize.geometry.collimation import (
     SIDES,
     BoolArray,
     FloatArray,
@@ -20,7 +20,7 @@ from xray_harmonize.collimation import (
     straight_sides,
     tilt,
 )
-from xray_harmonize.foreground import Box, body_mask, bounding_box, thumbnail, turned
+from xray_harmonize.geometry.foreground import Box, body_mask, bounding_box, thumbnail, turned
 
 # A smaller tilt moves nothing by more than a pixel or two, and resampling would cost sharpness.
 LEAST_ANGLE = 0.5

@@ -16,10 +16,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.framing import FILLS, crop_of, cropped, resized
+from xray_harmonize.geometry.framing import FILLS, crop_of, cropped, resized
+from xray_harmonize.geometry.resampling import Shape
 from xray_harmonize.images import ImageSet, in_container_of
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.resampling import Shape
 
 
 class _FrameTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
