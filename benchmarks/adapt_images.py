@@ -1,10 +1,10 @@
-"""How many unlabelled images of a new scanner does it take to adapt?
+"""How many unlabelled images of a new scanner it takes to adapt.
 
-A classifier is trained on the reference alone. Each method learns another scanner from 5, 10, 20 or 50 of its unlabelled
-images, drawn several times, and is tested on other patients of that scanner.
+A classifier is trained on the reference alone. Each method learns another scanner from 5, 10, 20 or 50 of its
+unlabelled images, drawn several times, and is tested on other patients of that scanner.
 
 Run as ``python benchmarks/adapt_images.py`` for the simulated cohort, with ``--data DIR --reference NAME`` for a folder
-with ``labels.csv``. Writes ``benchmarks/results/adapt_images_<name>.csv``.
+that holds ``labels.csv``. Writes ``benchmarks/results/adapt_images_<name>.csv``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tone curves against what one would write or call instead: histograms, lookups, CDF matching, windows, copies.
 
-Run it as ``python benchmarks/tone_speed.py`` on a machine that does nothing else: lookups use both of two cores. All ways
-of a comparison take turns in one process, on one 3000 x 3000 image; a ratio is the median over the rounds of the ratio
+Run it as ``python benchmarks/tone_speed.py`` on a machine that does nothing else: lookups use both of two cores. All
+ways of a comparison take turns in one process, on one 3000 x 3000 image; a ratio is the median over the rounds of the ratio
 within a round. Writes ``benchmarks/results/tone_speed.csv``.
 
 ``numpy.copy`` of a uint16 image moves 18 MB through memory that is warm from the round before, while every method here
@@ -29,7 +29,8 @@ from skimage.exposure import match_histograms
 
 from xray_harmonize import CDFMatching, FullRange, ImageSet, MinMax, Nyul, WindowClamp, ZScore
 from xray_harmonize.harmonizers.base import Harmonizer
-from xray_harmonize.tone import ToneCurve, histogram
+from xray_harmonize.levels import histogram
+from xray_harmonize.tone import ToneCurve
 
 RESULT = Path(__file__).parent / "results" / "tone_speed.csv"
 WINDOW = {"window_center": 30000.0, "window_width": 30000.0}

@@ -19,8 +19,8 @@ from xray_harmonize.exceptions import (
     UnknownScannerError,
 )
 from xray_harmonize.harmonizers.base import ReferenceHarmonizer, Statistics
+from xray_harmonize.levels import as_unit
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import as_unit
 
 
 class MeanShift(ReferenceHarmonizer):

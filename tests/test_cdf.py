@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from xray_harmonize import CDFMatching, ImageSet, Nyul, ToneCurve
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.cdf import landmark_curve, limit_slope, matching_curve, smooth_curve
-from xray_harmonize.tone import PROBABILITIES, histogram, quantiles
+from xray_harmonize.levels import PROBABILITIES, histogram, quantiles
 
 LEVEL = 1 / 65535
 rising = hnp.arrays("float64", st.integers(2, 12), elements=st.integers(0, 50).map(lambda v: v / 50)).map(np.sort)

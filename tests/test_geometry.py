@@ -255,9 +255,7 @@ def test_depth_of_the_pixels_makes_no_difference_and_is_kept(angle: float) -> No
     assert (cuts[SIDES] == cuts[SIDES].iloc[0]).all(axis=None)
     assert np.ptp(cuts.angle) < 1e-3
     assert [out.dtype for out in crop.transform(images)] == [image.dtype for image in images]
-    np.testing.assert_allclose(
-        crop.transform(images[2:3])[0], crop.transform(images[:1])[0] / 255, atol=1 / 255
-    )
+    np.testing.assert_allclose(crop.transform(images[2:3])[0], crop.transform(images[:1])[0] / 255, atol=1 / 255)
 
 
 def test_image_set_keeps_labels_bits_and_window_and_its_mask_moves_along() -> None:

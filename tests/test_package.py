@@ -18,8 +18,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 # other.
 FLOORS = [
     {"exceptions"},
-    {"tone", "thresholding", "radiograph", "atomic", "training", "networks"},
-    {"callbacks", "persistence", "dicom"},
+    {"levels", "thresholding", "radiograph", "atomic", "training", "networks"},
+    {"tone", "callbacks", "dicom"},
+    {"persistence"},
     {"raster"},
     {"reading"},
     {"labels"},

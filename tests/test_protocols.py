@@ -30,6 +30,7 @@ from xray_harmonize.exceptions import (
 
 X, Y = images_of()
 PAIRED, PAIRED_Y = images_of({"home": 20, "far": 20, "near": 20}, paired=True, per_patient=2)
+SEVERAL = images_of({"home": 20, "far": 24, "near": 20}, per_patient=4)
 CLASSIFIER = MeanClassifier()
 
 
@@ -263,7 +264,7 @@ def test_a_method_that_sees_nothing_is_fitted_on_training_images_alone(splits):
 
 
 @pytest.mark.parametrize("splits", [fixed, loso])
-@pytest.mark.parametrize("data", [(X, Y), (PAIRED, PAIRED_Y)], ids=["own patients", "paired"])
+@pytest.mark.parametrize("data", [(X, Y), SEVERAL, (PAIRED, PAIRED_Y)], ids=["one image", "several", "paired"])
 @pytest.mark.filterwarnings("ignore::xray_harmonize.exceptions.XRayHarmonizeWarning")
 def test_no_patient_is_adapted_on_and_tested_on(splits, data):
     images, y = data

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from tiny_study import MeanClassifier, images_of
+from tiny_study import MeanClassifier, images_of, predictions_of
 
 from xray_harmonize import CDFMatching
 from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
-from xray_harmonize.evaluation.predictions import prediction_table
 from xray_harmonize.evaluation.scores import scanner_scores
 from xray_harmonize.evaluation.study import Study
 from xray_harmonize.evaluation.summary import CHOSEN, METRICS, choose, chosen_elsewhere, seed_results, summarize
@@ -31,33 +30,6 @@ SUMMARY_COLUMNS = [
     "difference_low",
     "difference_high",
 ]
-
-
-def predictions_of(skill, *, n=40, seeds=(0, 1), protocol="fixed classifier", sees=None, reference="home", seed=0):
-    """Binormal predictions from {harmonizer: {scanner: distance of the classes}}."""
-    rng = np.random.default_rng(seed)
-    noise = {}
-    tables = []
-    for harmonizer, by_scanner in skill.items():
-        for scanner, distance in by_scanner.items():
-            for fit in seeds:
-                y = np.arange(n) % 2
-                base = noise.setdefault((scanner, fit), rng.standard_normal(n))
-                score = 1 / (1 + np.exp(-(base + distance * (y - 0.5))))
-                table = prediction_table(
-                    np.where(y, "ill", "well"),
-                    np.column_stack([score, 1 - score]),
-                    ["ill", "well"],
-                    scanner=scanner,
-                    patient=[f"{scanner}-{i // 2}" for i in range(n)],
-                    image=[f"{scanner}/{i}.png" for i in range(n)],
-                    seed=fit,
-                )
-                table.insert(0, "protocol", protocol)
-                table.insert(1, "harmonizer", harmonizer)
-                table.insert(2, "sees", (sees or {}).get(harmonizer, "nothing"))
-                tables.append(table)
-    return pd.concat(tables, ignore_index=True)
 
 
 SKILL = {

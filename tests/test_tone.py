@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
-from xray_harmonize.tone import PROBABILITIES, ToneCurve, as_unit, full_scale, histogram, quantiles
+from xray_harmonize.levels import PROBABILITIES, as_unit, full_scale, histogram, quantiles
+from xray_harmonize.tone import ToneCurve
 
 LEVEL_16 = 1 / 65535
 fractions = st.floats(0, 1, allow_subnormal=False, width=32)

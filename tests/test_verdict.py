@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from test_summary import predictions_of
+from tiny_study import predictions_of
 
 from xray_harmonize.evaluation.summary import CHOSEN, chosen_elsewhere, summarize
 from xray_harmonize.evaluation.verdict import verdict

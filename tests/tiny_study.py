@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from xray_harmonize import CDFMatching, ImageSet
+from xray_harmonize.evaluation.predictions import prediction_table
 
 
 @dataclass
@@ -136,3 +137,30 @@ def images_of(n=None, *, paired=False, per_patient=1, seed=0, side=6):
             patients.append(f"p{patient}" if paired else f"{name}-{patient}")
     meta = pd.DataFrame({"id": range(len(images))})
     return ImageSet(images, scanner=scanners, patient=patients, meta=meta), np.array(labels)
+
+
+def predictions_of(skill, *, n=40, seeds=(0, 1), protocol="fixed classifier", sees=None, seed=0):
+    """Binormal predictions from {harmonizer: {scanner: distance of the classes}}."""
+    rng = np.random.default_rng(seed)
+    noise = {}
+    tables = []
+    for harmonizer, by_scanner in skill.items():
+        for scanner, distance in by_scanner.items():
+            for fit in seeds:
+                y = np.arange(n) % 2
+                base = noise.setdefault((scanner, fit), rng.standard_normal(n))
+                score = 1 / (1 + np.exp(-(base + distance * (y - 0.5))))
+                table = prediction_table(
+                    np.where(y, "ill", "well"),
+                    np.column_stack([score, 1 - score]),
+                    ["ill", "well"],
+                    scanner=scanner,
+                    patient=[f"{scanner}-{i // 2}" for i in range(n)],
+                    image=[f"{scanner}/{i}.png" for i in range(n)],
+                    seed=fit,
+                )
+                table.insert(0, "protocol", protocol)
+                table.insert(1, "harmonizer", harmonizer)
+                table.insert(2, "sees", (sees or {}).get(harmonizer, "nothing"))
+                tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -30,6 +30,7 @@ _PUBLIC = {
     "XRayHarmonizeError": "exceptions",
     "XRayHarmonizeWarning": "exceptions",
     "ZScore": "harmonizers.linear",
+    "adapt": "adaptation",
     "load": "persistence",
     "make_cohort": "datasets",
     "save": "persistence",
@@ -40,7 +41,7 @@ __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name, or a submodule, on first use."""
+    """Load a public name on first use."""
     if name in _PUBLIC:
         value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value

@@ -26,8 +26,8 @@ from xray_harmonize.image_sources import (
     apply_to,
     image_cache,
 )
+from xray_harmonize.levels import as_unit, full_scale
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import as_unit, full_scale
 
 if TYPE_CHECKING:
     from xray_harmonize.labels import LabelTable

@@ -64,9 +64,7 @@ def band_depths(outside: np.ndarray) -> npt.NDArray[np.intp]:
     return depths
 
 
-def straight_edge(
-    depths: npt.NDArray[np.intp], valid: BoolArray, tolerance: float = 1.0
-) -> StraightEdge | None:
+def straight_edge(depths: npt.NDArray[np.intp], valid: BoolArray, tolerance: float = 1.0) -> StraightEdge | None:
     """Find the line that most of the valid depths lie on.
 
     Takes, of all slopes on a grid, the densest window of offsets, so that outliers (a head, an arm,
@@ -116,9 +114,7 @@ def straight_edge(
     center = position[on_line].mean()
     along = position[on_line] - center
     slope = float(along @ depth[on_line] / (along @ along))
-    return StraightEdge(
-        float(depth[on_line].mean() - slope * center), slope, n_agreeing / len(depths)
-    )
+    return StraightEdge(float(depth[on_line].mean() - slope * center), slope, n_agreeing / len(depths))
 
 
 def bright_bands(thumb: FloatArray, inside: BoolArray) -> tuple[BoolArray, dict[str, StraightEdge]]:
@@ -161,9 +157,7 @@ def bright_bands(thumb: FloatArray, inside: BoolArray) -> tuple[BoolArray, dict[
     return field, edges
 
 
-def _band_edge(
-    image: FloatArray, seen: BoolArray, outermost: FloatArray, deepest: float
-) -> StraightEdge | None:
+def _band_edge(image: FloatArray, seen: BoolArray, outermost: FloatArray, deepest: float) -> StraightEdge | None:
     """Inner edge of the bright band along row 0, None where there is none."""
     n_rows, n_columns = image.shape
     level = float(np.median(outermost))
@@ -192,9 +186,7 @@ def _level_behind(image: FloatArray, edge: StraightEdge, reach: int) -> npt.NDAr
     return np.asarray(np.median(image[behind, crossed], axis=1))
 
 
-def straight_sides(
-    thumb: FloatArray, body: BoolArray, box: tuple[int, int, int, int]
-) -> dict[str, StraightEdge]:
+def straight_sides(thumb: FloatArray, body: BoolArray, box: tuple[int, int, int, int]) -> dict[str, StraightEdge]:
     """Find the sides of a body that a collimator may have cut.
 
     They are straight over 45 % of the body's extent or more, and dark from one pixel to the next:

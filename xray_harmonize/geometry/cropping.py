@@ -155,9 +155,7 @@ def _find_body(thumb: FloatArray, inside: BoolArray, allowed: Box, threshold: fl
     return _Found(body, field, bands, sides, tilt({**votes, **bands}))
 
 
-def _with_margin(
-    box: Box, sides: dict[str, StraightEdge], field: Box, thumb: FloatArray, margin: float
-) -> Box:
+def _with_margin(box: Box, sides: dict[str, StraightEdge], field: Box, thumb: FloatArray, margin: float) -> Box:
     """Widen a box by the margin, but never past a straight edge that ends it.
 
     The outermost line along such an edge may average what lies on both of its sides: then it goes.

@@ -55,8 +55,7 @@ def thumbnail(
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise InvalidImageError(
-            "holds NaN or infinite pixels, and a body cannot be found among them; "
-            "replace them, or leave the image out."
+            "holds NaN or infinite pixels, and a body cannot be found among them; replace them, or leave the image out."
         )
     height, width = pixels.shape
     # of huge images every k-th pixel will do: four or more a side still make one of the result

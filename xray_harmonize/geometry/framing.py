@@ -45,9 +45,7 @@ def _collimator(radiograph: Radiograph, min_fraction: float) -> tuple[Box | None
     from the central ray instead: those mostly lie outside of the image, or enclose next to nothing.
     """
     meta, (height, width) = radiograph.meta, radiograph.pixels.shape
-    edges: list[Any] = [
-        meta.get(f"collimator_{side}") for side in ("upper", "lower", "left", "right")
-    ]
+    edges: list[Any] = [meta.get(f"collimator_{side}") for side in ("upper", "lower", "left", "right")]
     if meta.get(MOVED) or any(edge is None or edge != edge for edge in edges):
         return None, ""
     unused = "; collimator edges in the header are no positions in the image, not used"
@@ -63,9 +61,7 @@ def _collimator(radiograph: Radiograph, min_fraction: float) -> tuple[Box | None
     return (None, "") if whole else (frame, "; collimator edges in the header")
 
 
-def cropped(
-    radiograph: Radiograph, fill: str, size: Shape | None, settings: dict[str, Any]
-) -> Radiograph:
+def cropped(radiograph: Radiograph, fill: str, size: Shape | None, settings: dict[str, Any]) -> Radiograph:
     """Crop one image and bring it to its frame."""
     found = crop_of(radiograph, **settings)
     mask = radiograph.mask

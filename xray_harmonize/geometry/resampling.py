@@ -16,9 +16,7 @@ Shape = tuple[int, int]
 _KNOWN = ("uint8", "uint16", "float32", "float64")
 
 
-def cut(
-    pixels: np.ndarray, box: Box, angle: float = 0.0, outside: float | None = None
-) -> np.ndarray:
+def cut(pixels: np.ndarray, box: Box, angle: float = 0.0, outside: float | None = None) -> np.ndarray:
     """Turn an image upright and cut a box out of it, in new memory.
 
     Parameters
@@ -125,9 +123,7 @@ def _known(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels, dtype=native if native.name in _KNOWN else np.float64)
 
 
-def _back(
-    image: np.ndarray, origin: np.ndarray, shape: Shape, outside: float | None = None
-) -> np.ndarray:
+def _back(image: np.ndarray, origin: np.ndarray, shape: Shape, outside: float | None = None) -> np.ndarray:
     """Give what OpenCV made of `origin` its dtype, and no level that it did not reach."""
     image = image.reshape(shape)
     if origin.dtype.kind in "iu":

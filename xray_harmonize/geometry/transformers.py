@@ -197,9 +197,7 @@ class CropForeground(_FrameTransformer):
             found = crop_of(radiograph, **settings)
             (height, width), (top, bottom, left, right) = radiograph.pixels.shape, found.box
             kept = (bottom - top) * (right - left) / (height * width)
-            rows.append(
-                (top, height - bottom, left, width - right, found.angle, kept, found.reason)
-            )
+            rows.append((top, height - bottom, left, width - right, found.angle, kept, found.reason))
         columns = ["top", "bottom", "left", "right", "angle", "kept_fraction", "reason"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -257,9 +255,7 @@ class Resize(_FrameTransformer):
 
     def _check_parameters(self) -> None:
         if self.size is None:
-            raise InvalidParameterError(
-                "Resize: size is None, expected an int or (height, width) of at least 1."
-            )
+            raise InvalidParameterError("Resize: size is None, expected an int or (height, width) of at least 1.")
         _check_frame("Resize", self.fill, self.size)
 
 
@@ -271,9 +267,7 @@ def _shape(size: int | tuple[int, int] | None) -> Shape | None:
 
 def _check_number(owner: str, name: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
-        raise InvalidParameterError(
-            f"{owner}: {name} is {value!r}, expected a number from {low} to {high}."
-        )
+        raise InvalidParameterError(f"{owner}: {name} is {value!r}, expected a number from {low} to {high}.")
 
 
 def _check_frame(owner: str, fill: Any, size: Any) -> None:

@@ -15,8 +15,8 @@ from xray_harmonize.harmonizers.clipping import ClippedMixin
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
 from xray_harmonize.harmonizers.gaussian_bands import Bands, band_energies, join_bands, mask_pyramid, split_bands
 from xray_harmonize.harmonizers.masked import mean_inside
+from xray_harmonize.levels import as_unit
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import as_unit
 
 # Energy, as a fraction of full scale, below which a band holds rounding noise and nothing to scale.
 _FLOOR = 1e-5

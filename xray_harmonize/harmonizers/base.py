@@ -26,8 +26,9 @@ from xray_harmonize.exceptions import (
     UnknownScannerError,
 )
 from xray_harmonize.images import ImageSet, in_container_of
+from xray_harmonize.levels import stored_levels
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import ToneCurve, stored_levels
+from xray_harmonize.tone import ToneCurve
 
 # Key of the statistics of images that carry no scanner label.
 UNLABELLED = "all images"

@@ -9,8 +9,9 @@ from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.base import ReferenceHarmonizer, Statistics, ToneCurveMixin
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
 from xray_harmonize.harmonizers.linear import check_pair
+from xray_harmonize.levels import FLOAT_LEVELS, quantiles
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import FLOAT_LEVELS, ToneCurve, quantiles
+from xray_harmonize.tone import ToneCurve
 
 # Grid on which a curve is smoothed and its slope bounded.
 _N_GRID = 2049
@@ -214,7 +215,7 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     Attributes
     ----------
     reference_quantiles_ : ndarray of shape (n_probabilities,)
-        Mean quantile function of the reference at :data:`xray_harmonize.tone.PROBABILITIES`, which single images are
+        Mean quantile function of the reference at :data:`xray_harmonize.levels.PROBABILITIES`, which single images are
         matched to.
     pooled_quantiles_ : ndarray of shape (n_probabilities,)
         Quantile function of all its images together, which scanners are matched to; absent with ``scope="image"``.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.levels import histogram
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.thresholding import otsu_levels
-from xray_harmonize.tone import histogram
 
 FOREGROUNDS = ("all", "nonzero", "otsu")
 
@@ -50,7 +50,7 @@ def foreground_counts(radiograph: Radiograph, foreground: str | float) -> np.nda
     Raises
     ------
     InvalidImageError
-        As :func:`xray_harmonize.tone.histogram`.
+        As :func:`xray_harmonize.levels.histogram`.
     """
     counts = histogram(radiograph.pixels, radiograph.bits_stored, radiograph.mask)
     if foreground == "all":

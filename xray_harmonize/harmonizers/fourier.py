@@ -14,8 +14,8 @@ from xray_harmonize.harmonizers.partial_transform import (
     low_frequencies,
     padded_length,
 )
+from xray_harmonize.levels import as_unit
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import as_unit
 
 MODES = ("amplitude", "dct")
 WINDOWS = ("square", "gaussian", "cosine")

@@ -11,8 +11,9 @@ from scipy.special import expit
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 from xray_harmonize.harmonizers.base import Harmonizer, ReferenceHarmonizer, Statistics, ToneCurveMixin
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
+from xray_harmonize.levels import as_unit, full_scale, histogram, look_up, quantiles, stored_levels
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.tone import ToneCurve, as_unit, full_scale, histogram, look_up, quantiles, stored_levels
+from xray_harmonize.tone import ToneCurve
 
 VOI_LUT_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 

@@ -11,8 +11,9 @@ from sklearn.pipeline import Pipeline
 from xray_harmonize.adaptation import adapt
 from xray_harmonize.evaluation.candidates import Candidate
 from xray_harmonize.images import ImageSet
+from xray_harmonize.levels import histogram
 from xray_harmonize.report.html import Sample
-from xray_harmonize.tone import ToneCurve, histogram
+from xray_harmonize.tone import ToneCurve
 
 N_BINS = 64
 MAX_CURVES = 12
