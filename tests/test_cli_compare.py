@@ -201,7 +201,7 @@ def test_both_protocols_other_columns_and_the_largest_scanner_as_reference(monke
     assert "home" not in counts["leave one scanner out"]  # never left out
     assert counts["fixed classifier"].to_dict() == {"007": 16, "far": 16, "home": 12}
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Protocol: leave one scanner out." in printed
+    assert "Protocol leave one scanner out: " in printed
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "No patient column: every image was taken as a patient of its own" in page
 

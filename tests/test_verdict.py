@@ -7,7 +7,7 @@ import pandas as pd
 from tiny_study import predictions_of
 
 from xray_harmonize.evaluation.summary import CHOSEN, chosen_elsewhere, summarize
-from xray_harmonize.evaluation.verdict import verdict
+from xray_harmonize.evaluation.verdict import headline, verdict
 
 FIGURES = ("auc", "difference")
 
@@ -138,3 +138,22 @@ def test_it_reads_what_summarize_writes():
     assert np.isfinite(summary.auc).all()
     none_alone = summarize(predictions[predictions.harmonizer == "none"], "home", n_bootstrap=0)
     assert len(verdict(none_alone, "home", {})) == 3
+
+
+def test_the_headline_says_where_a_method_helps_and_where_not():
+    rows = {
+        **BASE,
+        ("none", "near"): (0.7, 0.6, 0.8, 0, 0, 0),
+        ("CDF", "far"): (0.8, 0.7, 0.9, 0.2, 0.1, 0.3),
+        ("CDF", "near"): (0.75, 0.6, 0.9, 0.05, -0.1, 0.2),
+    }
+    assert headline(table(rows), "home", "fixed classifier") == (
+        "Protocol fixed classifier: harmonizing helps on far (CDF: AUC 0.600 to 0.800), and not beyond doubt on near."
+    )
+
+
+def test_the_headline_says_when_nothing_helps():
+    rows = {**BASE, ("none", "near"): (0.7, 0.6, 0.8, 0, 0, 0), ("CDF", "far"): (0.8, 0.4, 0.9, 0.2, -0.1, 0.3)}
+    assert headline(table(rows), "home", "fixed classifier") == (
+        "Protocol fixed classifier: no method helps beyond doubt on far and near."
+    )

@@ -18,7 +18,7 @@ from xray_harmonize.evaluation.deployment import fit_pipeline
 from xray_harmonize.evaluation.scores import WORST
 from xray_harmonize.evaluation.study import PROTOCOLS, Study
 from xray_harmonize.evaluation.summary import CHOSEN, choose, chosen_elsewhere, seed_results, summarize
-from xray_harmonize.evaluation.verdict import verdict
+from xray_harmonize.evaluation.verdict import headline, verdict
 from xray_harmonize.persistence import save
 from xray_harmonize.report.html import ReportData, write_report
 from xray_harmonize.report.illustrations import Illustrator
@@ -72,7 +72,8 @@ def write_outputs(
             table.to_csv(stream, index=False, float_format="%.6g")
     words = []
     for protocol, part in summary.groupby("protocol", sort=False):
-        words += [f"Protocol: {protocol}.", *verdict(part, study.reference, chosen_by_protocol[protocol])]
+        words.append(headline(part, study.reference, str(protocol)))
+        words += verdict(part, study.reference, chosen_by_protocol[protocol])
     best = _best(study, predictions)
     _write_pipeline(study, best, out)
     words.append(

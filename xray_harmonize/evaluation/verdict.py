@@ -9,6 +9,42 @@ from xray_harmonize.evaluation.scores import WORST
 from xray_harmonize.evaluation.summary import CHOSEN
 
 
+def headline(summary: pd.DataFrame, reference: str, protocol: str) -> str:
+    """Say in one sentence on which scanners a method helps.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of one protocol, as :func:`~xray_harmonize.evaluation.summary.summarize` gives.
+    reference : str
+    protocol : str
+        What the sentence calls it.
+
+    Returns
+    -------
+    str
+    """
+    table = summary[~summary["scanner"].isin([WORST, reference])]
+    none = table[table["harmonizer"] == BASELINE].set_index("scanner")
+    methods = table[~table["harmonizer"].isin([BASELINE, CHOSEN])]
+    helped, not_helped = [], []
+    for scanner in none.index:
+        sure = methods[(methods["scanner"] == scanner) & (methods["difference_low"] > 0)]
+        if sure.empty:
+            not_helped.append(scanner)
+        else:
+            best = sure.sort_values("auc", ascending=False, kind="stable").iloc[0]
+            helped.append(f"{scanner} ({best['harmonizer']}: AUC {none.loc[scanner, 'auc']:.3f} to {best['auc']:.3f})")
+    if not helped:
+        return f"Protocol {protocol}: no method helps beyond doubt on {_listed(not_helped)}."
+    rest = f", and not beyond doubt on {_listed(not_helped)}" if not_helped else ""
+    return f"Protocol {protocol}: harmonizing helps on {_listed(helped)}{rest}."
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> list[str]:
     """Say what the gap is, what closes it, and how sure that is.
 
