@@ -1,8 +1,8 @@
 """Tone curves against what one would write or call instead: histograms, lookups, CDF matching, windows, copies.
 
-Run it as ``python benchmarks/tone_speed.py`` on a machine that does nothing else: lookups use both of two cores. All
-ways of a comparison take turns in one process, on one 3000 x 3000 image; a ratio is the median over the rounds of the
-ratio within a round. Writes ``benchmarks/results/tone_speed.csv``.
+Run it as ``python benchmarks/tone_speed.py`` on a machine that does nothing else: OpenCV uses all cores. All ways of a
+comparison take turns in one process, on one 3000 x 3000 image; a ratio is the median over the rounds of the ratio
+within a round. Writes ``benchmarks/results/tone_speed.csv``.
 
 ``numpy.copy`` of a uint16 image moves 18 MB through memory that is warm from the round before, while every method here
 gives float32 in new memory, 36 MB that the system has to hand over first. ``astype(float32)`` is therefore the least

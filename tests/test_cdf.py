@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from strategies import curves
 
 from xray_harmonize import CDFMatching, ImageSet, Nyul, ToneCurve
 from xray_harmonize.exceptions import InvalidParameterError
@@ -15,14 +16,6 @@ from xray_harmonize.levels import PROBABILITIES, histogram, quantiles
 
 LEVEL = 1 / 65535
 rising = hnp.arrays("float64", st.integers(2, 12), elements=st.integers(0, 50).map(lambda v: v / 50)).map(np.sort)
-
-
-@st.composite
-def curves(draw: st.DrawFn) -> ToneCurve:
-    n = draw(st.integers(1, 8))
-    x = draw(st.lists(st.integers(0, 1000), min_size=n, max_size=n, unique=True))
-    y = draw(st.lists(st.integers(0, 1000), min_size=n, max_size=n))
-    return ToneCurve(np.sort(x) / 1000, np.sort(y) / 1000)
 
 
 def bodies(n: int = 6, side: int = 40, seed: int = 0) -> np.ndarray:
