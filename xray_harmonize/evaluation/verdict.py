@@ -88,7 +88,7 @@ def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> li
             closed = ""
             if own is not None and own > before["auc"]:
                 share = best["difference"] / (own - before["auc"])
-                closed = f", {share:.0%} of the gap to {reference} itself"
+                closed = f", {'all' if share >= 1 else format(share, '.0%')} of the gap to {reference} itself"
             sentences.append(
                 f"There {best['harmonizer']} (which sees {best['sees']} of the test scanner) brings it to "
                 f"{_figure(best, 'auc')}: {best['difference']:+.3f} {_interval(best, 'difference')}{closed}."
