@@ -194,3 +194,17 @@ def test_plot_draws_the_curve_to_both_ends_without_touching_global_figures() -> 
     np.testing.assert_array_equal(line.get_ydata(), [0, 0, 1, 1])
     assert plt.get_fignums() == []
     assert ToneCurve.identity().plot(ax) is ax
+
+
+@pytest.mark.parametrize("n_knots", [1, 2, 3, 15, 16, 17, 40])
+@pytest.mark.parametrize("n_levels", [2, 256, 4096, 65536])
+def test_a_table_is_the_interpolated_curve_however_many_knots(n_knots: int, n_levels: int) -> None:
+    rng = np.random.default_rng(n_knots)
+    x = np.sort(rng.choice(np.arange(1, 10_000), n_knots, replace=False)) / 10_000
+    curve = ToneCurve(x, np.sort(rng.random(n_knots)))
+    expected = np.interp(np.arange(n_levels) / (n_levels - 1), curve.x, curve.y)
+    np.testing.assert_allclose(curve.table(n_levels), expected, rtol=0, atol=1e-12)
+
+
+def test_a_table_holds_the_ends_of_a_curve_that_spans_the_range() -> None:
+    assert ToneCurve([0, 1], [0, 1]).table(4).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])

@@ -352,7 +352,7 @@ class ImageSet:
         ImageSet
             With the same scanners, patients and meta (less display windows, unless the function's Radiograph has them).
         """
-        table = self._table.drop(columns=list(WINDOW_COLUMNS), errors="ignore")
+        table = self._table[[name for name in self._table.columns if name not in WINDOW_COLUMNS]]
         if self.is_lazy:
             return self._like(MappedSource(self, function), table)
         return self._like(MemorySource([apply_to(function, self.radiograph(i)) for i in range(len(self))]), table)

@@ -10,6 +10,7 @@ Integers are stored values, full scale is ``2**bits_stored - 1``. Floats lie in 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -296,6 +297,14 @@ def quantiles(counts: np.ndarray, probabilities: ArrayLike = PROBABILITIES) -> n
     middle = (np.cumsum(weight) - 0.5 * weight) / weight.sum()
     values = np.interp(np.asarray(probabilities, dtype=np.float64), middle, present / (counts.size - 1))
     return np.asarray(values)
+
+
+@lru_cache(maxsize=8)
+def level_grid(n_levels: int) -> np.ndarray:
+    """Give ``n_levels`` equally spaced levels from 0 to 1, read-only."""
+    grid = np.arange(n_levels) / (n_levels - 1)
+    grid.setflags(write=False)
+    return grid
 
 
 def look_up(levels: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.levels import check_unit_range, look_up, stored_levels
+from xray_harmonize.levels import check_unit_range, level_grid, look_up, stored_levels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+_FEW_KNOTS = 16
 
 
 class ToneCurve:
@@ -113,7 +117,18 @@ class ToneCurve:
 
     def table(self, n_levels: int) -> np.ndarray:
         """Values of the curve at ``n_levels`` equally spaced levels from 0 to 1, as float64 of shape (n_levels,)."""
-        return np.asarray(np.interp(np.arange(n_levels) / (n_levels - 1), self.x, self.y))
+        grid = level_grid(n_levels)
+        if self.x.size > _FEW_KNOTS:
+            return np.asarray(np.interp(grid, self.x, self.y))
+        # Windows and linear stretches have a handful of knots: their pieces are filled several times faster than every
+        # level looks for its piece.
+        values = np.empty(n_levels)
+        ends = np.searchsorted(grid, self.x).tolist()
+        values[: ends[0]], values[ends[-1] :] = self.y[0], self.y[-1]
+        for piece, (start, end) in enumerate(pairwise(ends)):
+            slope = (self.y[piece + 1] - self.y[piece]) / (self.x[piece + 1] - self.x[piece])
+            values[start:end] = slope * (grid[start:end] - self.x[piece]) + self.y[piece]
+        return values
 
     @property
     def max_slope(self) -> float:
