@@ -259,6 +259,7 @@ def test_nothing_to_compare_says_what_to_give(monkeypatch, folder, tmp_path, cap
         (["--labels", "{folder}/missing.csv"], r"missing\.csv: cannot be opened \(No such file or directory\)"),
         (["--images", "{folder}/missing"], r"missing: no such folder"),
         (["--scanner-column", "site"], r"no column 'site', the columns are 'path', 'label', 'scanner', 'patient'"),
+        (["--patient-column", "person"], r"no column 'person'.* Here these are --path-column, .* and --skip-bad\."),
         (["--reference", "hoem"], r"reference='hoem' is none of the scanners 007, far, home"),
         (
             ["--reference", "hoem", "--protocol", "loso"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
+from xray_harmonize.exceptions import InvalidParameterError, LabelTableError, XRayHarmonizeWarning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,7 +182,12 @@ def _read(
 
     if images is None or labels is None:
         raise InvalidParameterError("Give --images DIR and --labels CSV, or --demo to try a simulated cohort.")
-    table = read_labels(images, labels, **columns, check="pixels", skip_bad=skip_bad)
+    try:
+        table = read_labels(images, labels, **columns, check="pixels", skip_bad=skip_bad)
+    except LabelTableError as error:
+        raise LabelTableError(
+            f"{error} Here these are --path-column, --label-column, --scanner-column, --patient-column and --skip-bad."
+        ) from error
     for skipped in table.skipped:
         line = f"skipped row {skipped.row}, {skipped.path}: {skipped.reason}"
         console.print(line, markup=False, style="yellow", soft_wrap=True)
