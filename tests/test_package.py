@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # other.
 FLOORS = [
     {"exceptions"},
-    {"levels", "thresholding", "radiograph", "atomic", "training", "networks"},
+    {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training", "networks"},
     {"tone", "callbacks", "dicom"},
     {"persistence"},
     {"raster"},

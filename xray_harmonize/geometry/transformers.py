@@ -13,16 +13,16 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.geometry.framing import FILLS, crop_of, cropped, resized
 from xray_harmonize.geometry.resampling import Shape
+from xray_harmonize.image_transformer import ImageTransformer
 from xray_harmonize.images import ImageSet, in_container_of
 from xray_harmonize.radiograph import Radiograph
 
 
-class _FrameTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class _FrameTransformer(ImageTransformer):
     """Learns nothing and treats every image alone. Hooks: ``_check_parameters``, ``_function``."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -76,19 +76,6 @@ class _FrameTransformer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
     def _function(self) -> Callable[[Radiograph], Radiograph]:
         """Give what is done to one image, free of self, as lazy sets are computed later (hook)."""
         raise TypeError(f"{type(self).__name__} must define _function")  # pragma: no cover
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn that nothing needs to be learned."""
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that X holds images, not a table."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.no_validation = True
-        tags.requires_fit = False
-        return tags
 
 
 class CropForeground(_FrameTransformer):

@@ -15,7 +15,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.exceptions import (
@@ -25,6 +24,7 @@ from xray_harmonize.exceptions import (
     NotEnoughImagesError,
     UnknownScannerError,
 )
+from xray_harmonize.image_transformer import ImageTransformer
 from xray_harmonize.images import ImageSet, in_container_of
 from xray_harmonize.levels import stored_levels
 from xray_harmonize.radiograph import Radiograph
@@ -37,7 +37,7 @@ POOLED = "pooled"
 Statistics = dict[str, np.ndarray]
 
 
-class Harmonizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class Harmonizer(ImageTransformer):
     """Brings images of several scanners to one rendering. This base is for methods that learn nothing.
 
     Hooks of a subclass: ``_check_parameters()`` and ``_render(radiograph) -> float32 image``.
@@ -138,19 +138,6 @@ class Harmonizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
         if len(images) < at_least:
             raise NotEnoughImagesError(f"Expected at least {at_least} image to learn from, got {len(images)}.")
         return images
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn that nothing needs to be learned."""
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that X holds images, not a table."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.no_validation = True
-        tags.requires_fit = False
-        return tags
 
 
 class ToneCurveMixin:
