@@ -16,6 +16,7 @@ from xray_harmonize.harmonizers.bands import MultiBand
 from xray_harmonize.harmonizers.cdf import CDFMatching, Nyul
 from xray_harmonize.harmonizers.fourier import FourierSwap
 from xray_harmonize.harmonizers.linear import FullRange, MinMax, WindowClamp, ZScore
+from xray_harmonize.images import ImageSet
 
 NOTHING = "nothing"
 UNLABELLED = "unlabelled images"
@@ -66,6 +67,11 @@ class Candidate:
     def geometry_pipeline(self) -> Pipeline | None:
         """Give the geometry as one Pipeline, None where there is none."""
         return _pipeline([clone(step) for step in self.geometry]) if self.geometry else None
+
+    def shaped(self, X: ImageSet) -> ImageSet:
+        """Give images as the candidate's geometry shows them; the same set where it has none."""
+        geometry = self.geometry_pipeline()
+        return X if geometry is None else geometry.fit(X).transform(X)
 
     @property
     def learns_scanners(self) -> bool:

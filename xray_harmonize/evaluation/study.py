@@ -304,8 +304,7 @@ class Study:
         """Put all images through a candidate's geometry, once for all candidates that share it."""
         name = digest(candidate.geometry)
         if name not in self._shaped:
-            geometry = candidate.geometry_pipeline()
-            self._shaped[name] = self.X if geometry is None else geometry.fit(self.X).transform(self.X)
+            self._shaped[name] = candidate.shaped(self.X)
         return self._shaped[name]
 
     def _training_key(self, data: str, split: Split, candidate: Candidate) -> str:

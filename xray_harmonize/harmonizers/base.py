@@ -292,13 +292,12 @@ class ReferenceHarmonizer(Harmonizer):
 
     def _fit_statistics(self, statistics: dict[str, Statistics]) -> Self:
         self.statistics_ = statistics
-        known = {name: one for name, one in statistics.items() if one}
         if self.reference is None:
             # Ties go to the first by name, so that the order of the images decides nothing.
-            self.reference_ = min(known, key=lambda name: (-int(known[name]["n_images"]), name))
+            self.reference_ = min(statistics, key=lambda name: (-int(statistics[name]["n_images"]), name))
         else:
             self.reference_ = self.reference
-        if self.reference_ in known or self.reference_ == POOLED:
+        if self.reference_ in statistics or self.reference_ == POOLED:
             self._learn(self._reference_statistics())
         return self
 

@@ -86,8 +86,7 @@ class Illustrator:
     def _fit(self, candidate: Candidate) -> tuple[ImageSet, Pipeline]:
         """Fit a candidate to some images of the reference, and let it learn the other scanners where it can."""
         if candidate.name not in self._fitted:
-            geometry = candidate.geometry_pipeline()
-            shaped = self.X if geometry is None else geometry.fit(self.X).transform(self.X)
+            shaped = candidate.shaped(self.X)
             harmonizer: Any = candidate.harmonizer(self.reference).fit(shaped[self.positions[self.reference]])
             others = [positions for name, positions in self.positions.items() if name != self.reference]
             if candidate.learns_scanners and others:
