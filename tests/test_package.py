@@ -18,15 +18,15 @@ FILES = sorted(ROOT.rglob("*.py"))
 # other.
 FLOORS = [
     {"exceptions"},
-    {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training", "networks"},
-    {"tone", "callbacks", "dicom"},
+    {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training"},
+    {"tone", "callbacks", "networks", "dicom"},
     {"persistence"},
     {"raster"},
     {"reading"},
     {"labels"},
     {"image_sources"},
     {"images"},
-    {"geometry", "adaptation"},
+    {"geometry", "adaptation", "catalog"},
     {"classifiers", "datasets"},
     {"harmonizers"},
     {"evaluation"},
