@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strategies import curves
 
-from xray_harmonize import CDFMatching, ImageSet, Nyul, ToneCurve
+import xray_harmonize
+from xray_harmonize import CDFMatching, FourierSwap, ImageSet, MinMax, MultiBand, Nyul, ToneCurve
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.cdf import landmark_curve, limit_slope, matching_curve, smooth_curve
 from xray_harmonize.levels import PROBABILITIES, histogram, quantiles
@@ -192,6 +197,164 @@ def test_smoothness_and_max_slope_bound_the_curves() -> None:
 def test_cdf_matching_refuses_parameters_out_of_range(parameters: dict, message: str) -> None:
     with pytest.raises(InvalidParameterError, match=message):
         CDFMatching(**parameters).fit(bodies(1))
+
+
+# -- between scanner and image --------------------------------------------------------------------------------------
+
+N_EACH = 40
+
+
+@cache
+def truth() -> np.ndarray:
+    """Give half ellipsoids of different size and thickness in air, twice N_EACH of them."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.meshgrid(*2 * [np.linspace(-1, 1, 32)], indexing="ij")
+    images = []
+    for _ in range(2 * N_EACH):
+        height, width = rng.uniform(0.65, 0.95, 2)
+        thickness = np.sqrt(np.clip(1 - (rows / height) ** 2 - (columns / width) ** 2, 0, None))
+        noise = 0.03 * rng.standard_normal(rows.shape)
+        images.append(np.clip(0.9 * (1 - np.exp(-1.5 * rng.uniform(0.9, 1.1) * thickness)) + noise * thickness, 0, 1))
+    return np.stack(images)
+
+
+@cache
+def scanners(varying: bool) -> ImageSet:
+    """Show the first half on A and the others on B, which bends them alike or each with a gamma of its own."""
+    z = np.random.default_rng(4).standard_normal((N_EACH, 1, 1)) if varying else 0.0
+    bent = 0.1 + 0.7 * (truth()[N_EACH:] ** np.exp(0.5 * z)) ** 0.6
+    stored = np.rint(np.concatenate([truth()[:N_EACH], bent]) * 4095).astype("u2")
+    return ImageSet(stored, ["A"] * N_EACH + ["B"] * N_EACH, bits_stored=12)
+
+
+def error(method: CDFMatching, X: ImageSet) -> float:
+    out = np.stack(list(method.fit(X).transform(X)))
+    return float(np.sqrt(np.mean((out - truth())[N_EACH:] ** 2)))
+
+
+def assert_same_results(first: CDFMatching, second: CDFMatching, X: ImageSet, atol: float = 0.0) -> None:
+    for a, b in zip(first.transform(X), second.transform(X), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+
+@cache
+def shrunk() -> CDFMatching:
+    fitted = CDFMatching("A", "shrunk").fit(scanners(varying=True))
+    assert fitted.scanner_tones_["B"]["share"].any()
+    return fitted
+
+
+def test_shrunk_is_one_curve_a_scanner_where_the_response_is_fixed() -> None:
+    X = scanners(varying=False)
+    assert_same_results(CDFMatching("A", "shrunk").fit(X), CDFMatching("A", "scanner").fit(X), X, atol=1e-6)
+
+
+def test_shrunk_is_nearer_to_the_truth_than_either_scope_where_exposure_varies() -> None:
+    X = scanners(varying=True)
+    others = min(error(CDFMatching("A", scope), X) for scope in ("image", "scanner"))
+    assert error(CDFMatching("A", "shrunk"), X) < 0.85 * others
+
+
+def test_shrunk_keeps_what_differs_between_bodies() -> None:
+    def kept(scope: str) -> float:
+        out = CDFMatching("A", scope).fit(scanners(varying=True)).transform(scanners(varying=True))
+        means = [image.mean() for image in out][N_EACH:]
+        return float(np.corrcoef(means, truth()[N_EACH:].mean(axis=(1, 2)))[0, 1])
+
+    assert kept("shrunk") > max(kept("image"), kept("scanner"))
+
+
+def test_shrunk_leaves_the_references_own_images_alone() -> None:
+    X = scanners(varying=True)[:N_EACH]
+    assert not shrunk().scanner_tones_["A"]["share"].any()
+    assert_same_results(shrunk(), CDFMatching("A", "scanner").fit(X), X, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_a_few_images_of_a_scanner_are_shrunk_to_its_curve(n: int) -> None:
+    X = scanners(varying=True)[: N_EACH + n]
+    assert_same_results(CDFMatching("A", "shrunk").fit(X), CDFMatching("A", "scanner").fit(X), X, atol=1e-6)
+
+
+def test_shrunk_learns_an_adapted_scanner_as_if_it_had_been_there_from_the_start() -> None:
+    X = scanners(varying=True)
+    known = CDFMatching("A", "shrunk").fit(X[:N_EACH])
+    adapted = known.adapt(X[N_EACH:])
+    assert_same_results(adapted, shrunk(), X, atol=1e-6)
+    assert set(known.scanner_tones_) == {"A"}
+    twice = adapted.adapt(ImageSet(list(X[N_EACH:]), "C", bits_stored=12))
+    assert_same_results(twice, shrunk(), X, atol=1e-6)
+    np.testing.assert_allclose(twice.scanner_tones_["C"]["share"], shrunk().scanner_tones_["B"]["share"])
+
+
+def test_shrunk_learns_the_same_in_any_order_and_in_chunks() -> None:
+    X, streamed = scanners(varying=True), CDFMatching("A", "shrunk")
+    for start in range(0, len(X), 16):
+        streamed.partial_fit(X[start : start + 16])
+    for name, tone in shrunk().scanner_tones_.items():
+        for key, value in tone.items():
+            np.testing.assert_allclose(streamed.scanner_tones_[name][key], value, rtol=1e-12, atol=1e-12)
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_same_results(CDFMatching("A", "shrunk").fit(X[order]), shrunk(), X, atol=1e-6)
+
+
+def test_shrunk_forgets_the_scanners_of_an_earlier_fit() -> None:
+    X = scanners(varying=True)
+    again = CDFMatching("A", "shrunk").fit(X).fit(X[:N_EACH])
+    assert set(again.scanner_tones_) == {"A"}
+
+
+def test_shrunk_is_saved_and_loaded(tmp_path: Path) -> None:
+    X = scanners(varying=True)
+    shrunk().save(tmp_path / "shrunk.npz")
+    loaded = xray_harmonize.load(tmp_path / "shrunk.npz")
+    assert_same_results(loaded, shrunk(), X)
+    known = CDFMatching("A", "shrunk").fit(X[:N_EACH])
+    known.save(tmp_path / "known.npz")
+    assert_same_results(xray_harmonize.load(tmp_path / "known.npz").adapt(X[N_EACH:]), shrunk(), X, atol=1e-6)
+
+
+def test_a_shrunk_image_depends_on_no_other_in_the_call() -> None:
+    X = scanners(varying=True)
+    together = shrunk().transform(X)
+    for i in (3, N_EACH, N_EACH + 5):
+        np.testing.assert_array_equal(shrunk().transform(X[[i]])[0], together[i])
+
+
+@pytest.mark.parametrize("level", [0, 900, 4095])
+def test_shrunk_curves_of_odd_images_are_monotone(level: int) -> None:
+    X = ImageSet([np.full((9, 7), level, "u2"), np.eye(9, dtype="u2") * level], "B", bits_stored=12)
+    for curve in shrunk().tone_curves(X):
+        assert np.all(np.diff(curve.table(4096)) >= 0)
+    assert np.ptp(shrunk().transform(X)[0]) == 0
+
+
+def test_shrunk_to_all_scanners_alike_takes_the_mean_of_their_variances_for_content() -> None:
+    X = scanners(varying=True)
+    pooled = CDFMatching("pooled", "shrunk").fit(X)
+    assert pooled.content_["n_images"] == len(X) - 1
+    assert not pooled.scanner_tones_["A"]["share"].any()
+    # Half of what varies on B counts as content.
+    assert pooled.scanner_tones_["B"]["share"].max() < shrunk().scanner_tones_["B"]["share"].max()
+
+
+def test_image_weight_is_without_effect_on_shrunk() -> None:
+    X = scanners(varying=True)
+    assert_same_results(CDFMatching("A", "shrunk", image_weight=0.9).fit(X), shrunk(), X)
+
+
+@pytest.mark.parametrize("method", [FourierSwap, MinMax, MultiBand, Nyul])
+def test_other_methods_refuse_to_be_shrunk(method: type) -> None:
+    parameters: dict[str, Any] = {"output_range": "reference"} if method is MinMax else {}
+    with pytest.raises(InvalidParameterError, match=r"scope must be 'image', 'scanner' or 'mixed'; got 'shrunk'\."):
+        method(scope="shrunk", **parameters).fit(bodies(1))
+
+
+def test_cdf_matching_names_all_its_scopes() -> None:
+    with pytest.raises(
+        InvalidParameterError, match=r"scope must be 'image', 'scanner', 'mixed' or 'shrunk'; got 'pixel'\."
+    ):
+        CDFMatching(scope="pixel").fit(bodies(1))
 
 
 # -- Nyúl -----------------------------------------------------------------------------------------------------------

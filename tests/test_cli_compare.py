@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import os
 import re
@@ -21,9 +22,11 @@ import pandas as pd
 import pytest
 
 import xray_harmonize
-from xray_harmonize import ImageSet, load
+from xray_harmonize import CDFMatching, ImageSet, load
 from xray_harmonize.cli import main
+from xray_harmonize.evaluation.candidates import LABELLED, UNLABELLED, Candidate
 from xray_harmonize.evaluation.summary import CHOSEN
+from xray_harmonize.harmonizers.gdce import GDCE
 
 SETTINGS = [
     *("--depth", "10", "--width", "4", "--image-size", "16", "--max-epochs", "1"),
@@ -222,6 +225,90 @@ def test_the_demo_shows_some_images_of_its_own(monkeypatch, tmp_path):
     assert len(scanners) == 2 * len(set(scanners)) >= 4
 
 
+@pytest.fixture
+def few_candidates(monkeypatch):
+    """Compare a few candidates by default, one of each class and the control beside it, all quick to fit."""
+
+    def candidates(vgg_weights=None, gdce=None, batch_size=2):
+        given.update(vgg_weights=vgg_weights, gdce=gdce)
+        quick = {"perceptual": None, "max_steps": 4, "lr": 0.5, "batch_size": batch_size, "validation_fraction": 0}
+        return [
+            Candidate("none"),
+            Candidate("CDF, scanner", (CDFMatching(scope="scanner"),), sees=UNLABELLED),
+            Candidate("GDCE, scanner", (GDCE(scope="scanner", **quick, **gdce),), sees=LABELLED),
+            Candidate("fine-tuned", sees=LABELLED, fine_tunes=True),
+        ]
+
+    given = {}
+    monkeypatch.setattr("xray_harmonize.evaluation.candidates.default_candidates", candidates)
+    return given
+
+
+FEW = [*SETTINGS[:8], "--seeds", "1", "--folds", "2", "--bootstrap", "20", "--device", "cpu"]
+
+
+def test_methods_that_see_labels_stand_in_a_class_of_their_own(monkeypatch, folder, tmp_path, capsys, few_candidates):
+    weights = tmp_path / "vgg.pt"
+    weights.write_bytes(b"never read without a perceptual loss")
+    options = ["--protocol", "both", "--vgg-weights", weights, "--show", "far/3.png"]
+    assert compare(monkeypatch, folder, tmp_path / "out", *options, settings=FEW) == 0
+    assert few_candidates == {"vgg_weights": weights, "gdce": {"device": "cpu", "speed": "fast", "view_size": 64}}
+    printed = capsys.readouterr().out
+    first = printed[: printed.index("AUC, leave one scanner out")]
+    places = [first.index(name) for name in ("none", "CDF, scanner", "GDCE, scanner", "fine-tuned")]
+    assert places == sorted(places)
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv", dtype={"scanner": str})
+    sees = summary.drop_duplicates(["protocol", "harmonizer", "sees"]).set_index(["protocol", "harmonizer"])["sees"]
+    assert sees["fixed classifier", "GDCE, scanner"] == sees["fixed classifier", "fine-tuned"] == LABELLED
+    assert sees["leave one scanner out", "GDCE, scanner"] == UNLABELLED
+    assert ("leave one scanner out", "fine-tuned") not in sees.index
+    assert set(sees["fixed classifier", CHOSEN]) == {UNLABELLED, LABELLED}
+    page = " ".join((tmp_path / "out" / "report.html").read_text(encoding="utf-8").split())
+    assert page.count("Sees labelled images") == 1
+    assert "learn from one half of its patients and the reference's training images" in page.replace("&#39;", "'")
+    assert "Where a scanner is left out, nobody sees its labels" in page
+    assert "Not compared where a scanner is left out, for want of its labels: fine-tuned." in page
+    assert 'data-harmonizer="GDCE, scanner"' in page
+    assert "Of the methods that see labelled images of far" in page
+    assert "is saved for deployment." in page
+
+
+def test_what_the_images_are_too_few_for_is_left_out_unless_it_was_named(
+    monkeypatch, folder, tmp_path, capsys, few_candidates
+):
+    import xray_harmonize.evaluation.candidates as module
+
+    many = functools.partial(module.default_candidates, batch_size=12)
+    monkeypatch.setattr(module, "default_candidates", many)
+    assert compare(monkeypatch, folder, tmp_path / "out", settings=FEW) == 0
+    errors = capsys.readouterr().err
+    reason = "'GDCE, scanner' learns from labelled images of other patients than it is tested on; scanner '007' has 8"
+    assert errors.count(f"warning: Left out: {reason}") == 1
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert "GDCE, scanner" not in set(summary.harmonizer)
+    assert "fine-tuned" in set(summary.harmonizer)
+    assert "Left out" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    named = [*FEW, "--harmonizer", "GDCE, scanner"]
+    assert compare(monkeypatch, folder, tmp_path / "out", settings=named) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_the_demo_leaves_out_what_takes_long_and_says_so(monkeypatch, tmp_path, capsys, few_candidates):
+    from xray_harmonize import datasets
+    from xray_harmonize.cli import compare as module
+
+    whole = datasets.make_cohort
+    monkeypatch.setattr(
+        datasets, "make_cohort", lambda task, **options: whole(task, **{**options, "n_patients": 24, "size": 32})
+    )
+    monkeypatch.setattr(module, "_NOT_IN_DEMO", ("GDCE, scanner",))
+    assert run(monkeypatch, "compare", "--demo", "--task", "pneumonia", "--out", tmp_path / "demo", *FEW) == 0
+    assert few_candidates["gdce"]["speed"] == "fast"
+    warning = "warning: Left out: 'GDCE, scanner' takes too long for a demo. Name it with --harmonizer."
+    assert capsys.readouterr().err.splitlines().count(warning) == 1
+    assert "GDCE, scanner" not in set(pd.read_csv(tmp_path / "demo" / "summary.csv").harmonizer)
+
+
 def test_a_warning_is_one_line_and_stands_in_the_report_too(monkeypatch, folder, tmp_path, capsys):
     rows = list(csv.reader((folder / "labels.csv").open()))[1:]
     rows[0][1] = "rare"
@@ -272,6 +359,10 @@ def test_nothing_to_compare_says_what_to_give(monkeypatch, folder, tmp_path, cap
         (["--folds", "50"], r"50 folds need at least 50 patients; there are 12"),
         (["--depth", "11"], r"depth.*11"),
         (["--weights", "{folder}/missing.pt"], r"missing\.pt"),
+        (
+            ["--vgg-weights", "{folder}/gone.pt"],
+            r"--vgg-weights .*gone\.pt: there is no such file",
+        ),
         (["--device", "abacus"], r"device='abacus' is not there on this machine"),
         (["--out", "{folder}/labels.csv"], r"File exists: .*labels\.csv"),
     ],

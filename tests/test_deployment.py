@@ -10,14 +10,16 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from tiny_study import LOG, MeanClassifier, calls, images_of
+from tiny_study import LOG, MeanClassifier, SpyCDF, SpyLearner, calls, images_of
 
-from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, ResNetClassifier, ZScore, save
+from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, ResNetClassifier, ZScore, load, save
 from xray_harmonize.adaptation import adapt
-from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
-from xray_harmonize.evaluation.deployment import fit_pipeline
+from xray_harmonize.cli import main
+from xray_harmonize.evaluation.candidates import LABELLED, UNLABELLED, Candidate
+from xray_harmonize.evaluation.deployment import Deployment, fit_pipeline
 from xray_harmonize.evaluation.protocols import FIXED, LEAVE_ONE_OUT
-from xray_harmonize.exceptions import UnknownScannerError
+from xray_harmonize.exceptions import InvalidParameterError, UnknownScannerError
+from xray_harmonize.harmonizers.gdce import GDCE
 
 X, Y = images_of({"home": 10, "far": 6, "near": 6}, side=16)
 KNOWN = np.isin(X.scanner, ["home", "far"])
@@ -91,6 +93,101 @@ def test_a_method_that_takes_each_image_by_itself_serves_any_scanner():
 def test_the_reference_alone_is_enough():
     home = X.scanner == "home"
     assert fitted(X=X[home], y=Y[home]).predict(X[home]).shape == (10,)
+
+
+# -- methods that learn from labels -----------------------------------------------------------------------------------
+
+
+LEARNER = Candidate("learner", (SpyLearner(scope="scanner"),), (CropForeground(),), sees=LABELLED)
+BY_IMAGES = Candidate("x", (SpyLearner(scope="scanner", supervision="distribution"),), sees=UNLABELLED)
+
+
+def test_a_method_that_sees_labels_learns_from_all_of_them_by_the_classifier_of_the_pipeline():
+    pipeline = fitted(LEARNER, seed=7)
+    (fit,) = calls("SpyLearner", "fit")
+    assert sorted(fit.ids) == list(range(len(X)))
+    assert fit.facts["labels"] == Y[fit.ids].tolist()
+    assert fit.facts["random_state"] == 7
+    assert fit.facts["discriminator"] is pipeline["classifier"]
+    (training,) = calls("MeanClassifier", "fit")
+    assert set(training.scanners) == {"home"}
+    assert not calls("SpyLearner", "adapt")
+    assert pipeline.predict(X).shape == (len(X),)
+
+
+def test_a_method_that_sees_images_alone_is_adapted_to_them():
+    fitted(BY_IMAGES)
+    (fit,), (adaptation,) = calls("SpyLearner", "fit"), calls("SpyLearner", "adapt")
+    assert set(fit.scanners) == {"home"}
+    assert set(adaptation.scanners) == {"far", "near"}
+
+
+def test_where_scanners_are_left_out_the_method_learns_by_a_classifier_of_the_reference():
+    pipeline = fitted(LEARNER, protocol=LEAVE_ONE_OUT, seed=7)
+    home, everything = calls("MeanClassifier", "fit")
+    assert (set(home.scanners), len(everything.ids)) == ({"home"}, len(X))
+    assert [call.facts["random_state"] for call in (home, everything)] == [7, 7]
+    (fit,) = calls("SpyLearner", "fit")
+    assert fit.facts["discriminator"] is not pipeline["classifier"]
+
+
+@pytest.mark.parametrize("protocol", [FIXED, LEAVE_ONE_OUT])
+def test_what_is_shown_and_what_is_deployed_are_one_fit(protocol):
+    deployment = Deployment(X, Y, protocol=protocol, classifier=MeanClassifier(), reference="home")
+    spy = Candidate("spy", (SpyCDF(scope="scanner"),), sees=UNLABELLED)
+    for candidate in (LEARNER, spy):
+        harmonizer = deployment.harmonizer(candidate)
+        pipeline = deployment.pipeline(candidate)
+        assert pipeline[-2] is harmonizer[-1]
+        assert deployment.pipeline(candidate)["classifier"] is pipeline["classifier"]
+    assert len(calls("SpyLearner", "fit")) == len(calls("SpyCDF", "fit")) == 1
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        Candidate("fine-tuned", sees=LABELLED, fine_tunes=True),
+        Candidate("batch norm", sees=UNLABELLED, adapts_batch_norm=True),
+    ],
+)
+def test_a_classifier_changed_for_one_scanner_is_not_deployed_for_all(candidate):
+    with pytest.raises(InvalidParameterError, match=f"'{candidate.name}' changes the classifier for one scanner, and"):
+        fitted(candidate)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A pipeline with GDCE, as it would be deployed."""
+    gdce = GDCE(scope="scanner", perceptual=None, max_steps=4, lr=0.5, batch_size=2, validation_fraction=0)
+    classifier = ResNetClassifier(depth=10, width=4, image_size=16, max_epochs=1, validation_fraction=0)
+    candidate = Candidate("GDCE", (gdce,), sees=LABELLED)
+    return fit_pipeline(candidate, X[KNOWN], Y[KNOWN], protocol=FIXED, classifier=classifier, reference="home")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".joblib"])
+def test_gdce_is_deployed_kept_and_adapted_by_the_command(learned, tmp_path, monkeypatch, suffix):
+    assert [type(step) for _, step in learned.steps] == [GDCE, ResNetClassifier]
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".npz":
+        save(learned, path)
+    else:
+        joblib.dump(learned, path)
+    (tmp_path / "new").mkdir()
+    for i in range(4):
+        np.save(tmp_path / "new" / f"{i}.npy", (X[i] ** 2).astype("f4"))
+    out = tmp_path / f"adapted{suffix}"
+    arguments = ["--model", path, "--images", tmp_path / "new", "--scanner", "new", "--out", out]
+    monkeypatch.setattr(sys, "argv", ["xray-harmonize", "adapt", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ending:
+        main.run()
+    assert not ending.value.code
+    adapted = load(out) if suffix == ".npz" else joblib.load(out)
+    known = X[KNOWN]
+    np.testing.assert_allclose(adapted.predict_proba(known), learned.predict_proba(known), atol=1e-5)
+    new = ImageSet(list(X[:4]), scanner="new")
+    with pytest.raises(UnknownScannerError, match="new"):
+        learned.predict(new)
+    assert set(adapted.predict(new)) <= {"ill", "well"}
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_study import LOG, SpyCDF, calls, images_of
+from tiny_study import LOG, SpyCDF, SpyLearner, calls, images_of
 
 from xray_harmonize import CDFMatching, CropForeground, FourierSwap, ImageSet, MinMax, ZScore
-from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
+from xray_harmonize.evaluation.candidates import LABELLED, UNLABELLED, Candidate
 from xray_harmonize.report.illustrations import MAX_CURVES, MAX_HISTOGRAM_IMAGES, N_BINS, Illustrator
 
 X, Y = images_of({"home": 30, "far": 8, "near": 6}, side=16)
@@ -104,3 +104,23 @@ def test_the_same_images_are_looked_at_again():
     first, second = Illustrator(X, "home"), Illustrator(X, "home")
     for name in first.positions:
         np.testing.assert_array_equal(first.positions[name], second.positions[name])
+
+
+def test_what_needs_labels_is_shown_as_it_was_learned_elsewhere():
+    asked = []
+
+    def learned(candidate):
+        asked.append(candidate.name)
+        return Candidate("stand-in", (MinMax(),)).harmonizer("home").fit(X)
+
+    LOG.clear()
+    needing = [
+        Candidate("labels", (SpyLearner(),), sees=LABELLED),
+        Candidate("classifier", (SpyLearner(supervision="distribution"),), sees=UNLABELLED),
+    ]
+    illustrator = Illustrator(X, "home", learned=learned)
+    (sample,) = illustrator.samples([NONE, *needing], [0])
+    illustrator.histograms([NONE, *needing])
+    assert asked == ["labels", "classifier"]
+    assert not calls("SpyLearner", "fit")
+    np.testing.assert_allclose(sample.images["labels"], MinMax().fit_transform([X[0]])[0], atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from xray_harmonize.networks.batch_norm import reestimate_batch_norm
+from xray_harmonize.networks.batch_norm import fold_batch_norm, reestimate_batch_norm
 from xray_harmonize.networks.resnet import RadiographResNet, n_features, resnet_backbone
 
 
@@ -92,3 +92,56 @@ def test_only_statistics_change_and_the_network_stays_in_evaluation_mode() -> No
     for name, value in network.state_dict().items():
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(value, before[name]), name
+
+
+# -- batch norm folded into convolutions ------------------------------------------------------------------------------
+
+
+def used(depth: int, in_channels: int = 1) -> RadiographResNet:
+    """Network whose batch normalizations are not those of the start."""
+    torch.manual_seed(0)
+    network = RadiographResNet(3, depth=depth, width=4, in_channels=in_channels)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("depth", "in_channels"), [(10, 1), (18, 3), (50, 1)])
+def test_folding_leaves_no_batch_norm_and_changes_answers_by_rounding_alone(depth: int, in_channels: int) -> None:
+    network, images = used(depth, in_channels), torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        logits, features = network(images), network.features(images)
+        fold_batch_norm(network)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+        torch.testing.assert_close(network(images), logits, rtol=1e-3, atol=1e-4 * float(logits.abs().max()))
+        torch.testing.assert_close(network.features(images), features, rtol=1e-3, atol=1e-4 * float(features.max()))
+
+
+def test_folding_changes_gradients_of_images_by_rounding_alone() -> None:
+    network, images = used(18), torch.rand(2, 1, 32, 32, requires_grad=True)
+    (before,) = torch.autograd.grad(network(images)[:, 0].sum(), images)
+    fold_batch_norm(network)
+    (after,) = torch.autograd.grad(network(images)[:, 0].sum(), images)
+    assert float((after - before).norm() / before.norm()) < 1e-4
+
+
+def test_folded_convolutions_stay_frozen_and_in_channels_last_memory() -> None:
+    network = used(10).requires_grad_(False)
+    fold_batch_norm(network)
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    kernel = network.backbone.layer1[0].conv1.weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_only_a_batch_norm_right_after_a_convolution_is_folded() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    nn.init.uniform_(network[2].running_var, 0.5, 1.5)
+    network, images = network.eval(), torch.rand(1, 1, 6, 6)
+    before = network(images)
+    fold_batch_norm(network)
+    assert [type(module).__name__ for module in network] == ["Conv2d", "ReLU", "BatchNorm2d", "Conv2d", "Identity"]
+    torch.testing.assert_close(network(images), before)

@@ -14,7 +14,7 @@ from xray_harmonize.evaluation.protocols import (
     FIXED,
     LEAVE_ONE_OUT,
     Split,
-    check_adaptation,
+    check_feasible,
     fixed_classifier_splits,
     leave_one_scanner_out_splits,
     predict,
@@ -177,15 +177,16 @@ def test_too_few_patients_to_adapt_on_half_are_refused_before_anything_trains(n,
     few, y = images_of({"home": 20, "far": n})
     candidate = Candidate("adapting", sees=UNLABELLED, adapts_batch_norm=batch_norm)
     (split,) = fixed(few, y)
-    with pytest.raises(NotEnoughImagesError, match=rf"'adapting' adapts.*scanner 'far' has {n} test image.*of {n} pat"):
-        check_adaptation(candidate, few, split)
-    check_adaptation(Candidate("not adapting"), few, split)
+    expected = rf"'adapting' learns from unlabelled images of.*scanner 'far' has {n} test image.*of {n} patient.*halves"
+    with pytest.raises(NotEnoughImagesError, match=expected):
+        check_feasible(candidate, few, y, split, "home")
+    check_feasible(Candidate("not adapting"), few, y, split, "home")
 
 
 def test_enough_patients_to_adapt_pass():
     few, y = images_of({"home": 20, "far": 4})
     (split,) = fixed(few, y)
-    check_adaptation(Candidate("x", sees=UNLABELLED, adapts_batch_norm=True), few, split)
+    check_feasible(Candidate("x", sees=UNLABELLED, adapts_batch_norm=True), few, y, split, "home")
 
 
 # -- what trains ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
+from tiny_network import bars, small
 
 from xray_harmonize.callbacks import report_progress
 from xray_harmonize.classifiers import ResNetClassifier
@@ -29,26 +30,6 @@ from xray_harmonize.exceptions import (
     XRayHarmonizeWarning,
 )
 from xray_harmonize.images import ImageSet
-
-
-def small(**parameters: Any) -> ResNetClassifier:
-    """Make a classifier that trains in a second."""
-    settings = {"depth": 10, "width": 4, "image_size": 24, "max_epochs": 6, "batch_size": 8, "lr": 3e-3}
-    return ResNetClassifier(**{**settings, "random_state": 0, "device": "cpu", **parameters})
-
-
-def bars(n: int = 40, size: int = 24, seed: int = 0, labels: tuple[Any, ...] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
-    """Float images with one bar a class: lying, standing, and for a third class none."""
-    rng = np.random.default_rng(seed)
-    X = 0.3 * rng.random((n, size, size))
-    kind = np.arange(n) % len(labels)
-    for image, k in zip(X, kind, strict=True):
-        at = rng.integers(4, size - 6)
-        if k == 0:
-            image[at : at + 3] += 0.6
-        elif k == 1:
-            image[:, at : at + 3] += 0.6
-    return X, np.array(labels)[kind]
 
 
 @pytest.fixture(scope="module")

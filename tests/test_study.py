@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import LOG, MeanClassifier, calls, images_of
 
-from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, MinMax, Nyul, ResNetClassifier, ZScore
+from xray_harmonize import CDFMatching, CropForeground, ImageSet, MinMax, Nyul, ResNetClassifier, ZScore
 from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
-from xray_harmonize.evaluation.keys import described, digest, fingerprint
-from xray_harmonize.evaluation.study import PartStore, Study, StudyProgress
+from xray_harmonize.evaluation.study import PartStore, Study
 from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError, PersistenceError
 
 X, Y = images_of()
@@ -253,94 +250,6 @@ def test_another_reference_is_another_comparison(tmp_path):
     assert n_fits() == 4
 
 
-# -- what images are told by ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def files(tmp_path):
-    paths = [tmp_path / f"{i}.png" for i in range(4)]
-    for i, path in enumerate(paths):
-        cv2.imwrite(str(path), np.full((4, 5), 40 * i + 1, np.uint8))
-    return paths
-
-
-def lazy(paths, **options):
-    return ImageSet(paths, scanner=list("aabb"), **options)
-
-
-def test_the_same_files_have_the_same_fingerprint(files):
-    assert fingerprint(lazy(files), np.arange(4)) == fingerprint(lazy(files), np.arange(4))
-
-
-def test_files_are_told_by_path_size_and_time_without_being_read(files):
-    before = fingerprint(lazy(files), np.arange(4))
-    os.utime(files[2], ns=(1, 1))
-    assert fingerprint(lazy(files), np.arange(4)) != before
-    for path in files:
-        path.write_bytes(b"no image")
-    assert fingerprint(lazy(files), np.arange(4)) != before
-    assert fingerprint(lazy(files), np.arange(4)) == fingerprint(lazy(files), np.arange(4))
-
-
-def test_files_put_through_a_function_are_told_by_their_pixels(files):
-    meta = pd.DataFrame({"path": [str(path) for path in files]})
-    plain = lazy(files, meta=meta)
-    full = FullRange().transform(plain)
-    stretched = MinMax().fit(plain).transform(plain)
-    prints = {fingerprint(images, np.arange(4)) for images in (plain, full, stretched)}
-    assert len(prints) == 3
-    assert fingerprint(FullRange().transform(lazy(files, meta=meta)), np.arange(4)) == fingerprint(full, np.arange(4))
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        ImageSet([np.ones((2, 3), np.uint16)], bits_stored=10),
-        ImageSet([np.ones((3, 2), np.uint16)], bits_stored=12),
-        ImageSet([np.full((2, 3), 2, np.uint16)], bits_stored=12),
-        ImageSet([np.array([[1, 0, 1, 0, 1, 0]] * 2, np.uint8)], bits_stored=8),
-        ImageSet([np.ones((2, 3), np.uint16)], bits_stored=12, mask=[np.eye(2, 3, dtype=bool)]),
-        ImageSet([np.ones((2, 3), np.uint16)], bits_stored=12, scanner="a"),
-        ImageSet([np.ones((2, 3), np.uint16)], bits_stored=12, patient=["a"]),
-        ImageSet([np.ones((2, 3), np.uint16)], bits_stored=12, meta=pd.DataFrame({"window_center": [3.0]})),
-    ],
-    ids=["bits", "shape", "pixels", "dtype", "mask", "scanner", "patient", "meta"],
-)
-def test_images_in_memory_are_told_by_all_that_is_known_of_them(other):
-    X = ImageSet([np.ones((2, 3), np.uint16)], bits_stored=12)
-    assert fingerprint(X, np.zeros(1)) == fingerprint(X, np.zeros(1)) != fingerprint(other, np.zeros(1))
-
-
-def test_another_mask_is_another_image():
-    def masked(mask):
-        return ImageSet([np.ones((2, 2))], mask=[np.array(mask)])
-
-    masks = [[[True, False], [False, True]], [[False, True], [True, False]]]
-    assert fingerprint(masked(masks[0]), np.zeros(1)) != fingerprint(masked(masks[1]), np.zeros(1))
-
-
-def test_weights_written_anew_are_other_weights(tmp_path):
-    path = tmp_path / "weights.pt"
-    path.write_bytes(b"first")
-    before = digest(MeanClassifier(weights=str(path)))
-    assert before == digest(MeanClassifier(weights=str(path)))
-    os.utime(path, ns=(1, 1))
-    assert digest(MeanClassifier(weights=str(path))) != before
-
-
-def test_arrays_are_described_in_full():
-    first, second = np.zeros(5000), np.zeros(5000)
-    second[2500] = 1
-    assert repr(first) == repr(second)
-    assert digest({"a": first}) != digest({"a": second})
-    assert digest(np.zeros(2, "f4")) != digest(np.zeros(2, "f8"))
-
-
-def test_a_class_is_told_from_another_of_the_same_parameters():
-    assert described(CDFMatching()) != described(Nyul())
-    assert described(Candidate("a", (CDFMatching(),))) != described(Candidate("a", (CDFMatching(max_slope=3),)))
-
-
 # -- parts on disk --------------------------------------------------------------------------------------------------
 
 
@@ -409,7 +318,7 @@ def test_the_share_done_grows_from_0_to_1_and_the_time_left_is_told_once_somethi
             (
                 progress.fraction,
                 progress.remaining_seconds,
-                progress.trainings_done + progress.predictions_done,
+                sum(progress.done.values()),
                 progress.doing,
             )
         )
@@ -448,42 +357,6 @@ def test_the_epochs_of_a_network_count():
     assert by_epoch[1][1] > 0
 
 
-steps = st.lists(st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.integers(1, 9)), min_size=1, max_size=5)
-
-
-@given(steps=steps, n_found=st.integers(0, 2))
-def test_whatever_things_take_the_share_never_falls_and_the_time_left_is_finite(steps, n_found):
-    """Trainings of two predictions each, the first trainings having been found finished."""
-    n_found = min(n_found, len(steps))
-    progress = StudyProgress(len(steps) - n_found, 2 * len(steps))
-    shares, left = [progress.fraction], [progress.remaining_seconds]
-
-    def tell():
-        shares.append(progress.fraction)
-        left.append(progress.remaining_seconds)
-
-    for number, (training, prediction, n_epochs) in enumerate(steps):
-        if number >= n_found:
-            for epoch in range(1, n_epochs + 1):
-                progress.epoch, progress.max_epochs = epoch, n_epochs
-                tell()
-            progress.epoch = progress.max_epochs = 0
-            progress.trainings_done += 1
-            progress.training_seconds += training
-            tell()
-        for _ in range(2):
-            progress.predictions_done += 1
-            progress.prediction_seconds += prediction
-            tell()
-    assert shares[0] == 0
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
-    assert all(share < 1 for share in shares[:-1])
-    assert left[0] is None
-    assert all(seconds is not None and np.isfinite(seconds) and seconds >= 0 for seconds in left[1:])
-    assert left[-1] == 0
-
-
 # -- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -508,7 +381,7 @@ def test_labels_may_be_a_list():
 
 def test_too_few_patients_are_refused_before_anything_trains():
     few, y = images_of({"home": 20, "far": 8, "near": 1})
-    with pytest.raises(NotEnoughImagesError, match=r"'CDF, scanner' adapts .* 'near' has 1 test image"):
+    with pytest.raises(NotEnoughImagesError, match=r"'CDF, scanner' learns .* 'near' has 1 test image"):
         study(X=few, y=y).run()
     assert not n_fits()
     assert set(study(X=few, y=y, candidates=CANDIDATES[:2]).run().scanner) == {"home", "far", "near"}

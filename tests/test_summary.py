@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from tiny_study import MeanClassifier, images_of, predictions_of
 
 from xray_harmonize import CDFMatching
-from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
+from xray_harmonize.evaluation.candidates import LABELLED, NOTHING, UNLABELLED, Candidate
 from xray_harmonize.evaluation.scores import scanner_scores
 from xray_harmonize.evaluation.study import Study
 from xray_harmonize.evaluation.summary import CHOSEN, METRICS, choose, chosen_elsewhere, seed_results, summarize
@@ -165,12 +165,27 @@ def test_a_scanner_of_a_single_class_decides_nothing():
 
 def test_for_each_scanner_the_method_is_chosen_on_the_others():
     table, chosen = chosen_elsewhere(PREDICTIONS, "home")
-    assert chosen == {"far": "odd", "near": "good"}
+    assert chosen[UNLABELLED] == {"far": "odd", "near": "good"}
+    table = table[table.sees == UNLABELLED]
     assert set(table.harmonizer) == {CHOSEN}
     assert set(table.scanner) == {"far", "near"}
     far = PREDICTIONS[(PREDICTIONS.harmonizer == "odd") & (PREDICTIONS.scanner == "far")]
     np.testing.assert_array_equal(table[table.scanner == "far"].proba_ill, far.proba_ill)
-    assert set(table.sees) == {UNLABELLED}
+
+
+def test_who_may_show_less_chooses_from_less():
+    table, chosen = chosen_elsewhere(PREDICTIONS, "home")
+    assert list(chosen) == [NOTHING, UNLABELLED]
+    assert chosen[NOTHING] == {"far": "odd", "near": "none"}
+    assert set(table.sees) == {NOTHING, UNLABELLED}
+    summary = summarize(pd.concat([PREDICTIONS, table]), "home", n_bootstrap=0)
+    assert not summary.duplicated(["harmonizer", "sees", "scanner"]).any()
+
+
+def test_a_class_that_adds_no_method_has_no_choice_of_its_own():
+    skill = {"none": SKILL["none"], "good": SKILL["good"]}
+    _, chosen = chosen_elsewhere(predictions_of(skill, sees={"good": LABELLED}), "home")
+    assert list(chosen) == [LABELLED]  # of doing nothing alone nothing can be chosen
 
 
 @pytest.mark.parametrize("scanner", ["far", "near"])
@@ -183,7 +198,8 @@ def test_the_labels_of_a_scanner_have_no_part_in_choosing_for_it(scanner):
             dict(zip(sorted(set(PREDICTIONS[own].image)), rng.permutation(["ill", "well"] * 20), strict=True))
         )
         permuted = PREDICTIONS.assign(label=PREDICTIONS.label.where(~own, labels))
-        assert chosen_elsewhere(permuted, "home")[1][scanner] == chosen[scanner]
+        for sees, names in chosen_elsewhere(permuted, "home")[1].items():
+            assert names[scanner] == chosen[sees][scanner]
 
 
 def test_the_labels_of_the_reference_have_no_part_either():

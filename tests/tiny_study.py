@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from xray_harmonize import CDFMatching, ImageSet
 from xray_harmonize.evaluation.predictions import prediction_table
+from xray_harmonize.exceptions import NotEnoughImagesError
+from xray_harmonize.harmonizers.base import Harmonizer
 
 
 @dataclass
@@ -87,6 +90,19 @@ class MeanClassifier(ClassifierMixin, BaseEstimator):
         adapted.offset_ = float(self.centers_.mean() - _means(X).mean())
         return adapted
 
+    def fine_tune(self, X, y):
+        record(self, "fine_tune", X, labels=list(y))
+        tuned = MeanClassifier(**self.get_params())
+        tuned.classes_, tuned.offset_ = self.classes_, 0.0
+        means = _means(X)
+        tuned.centers_ = np.array(
+            [
+                means[y == label].mean() if (y == label).any() else center
+                for label, center in zip(self.classes_, self.centers_, strict=True)
+            ]
+        )
+        return tuned
+
 
 class SpyCDF(CDFMatching):
     """CDFMatching that logs what it sees."""
@@ -102,6 +118,65 @@ class SpyCDF(CDFMatching):
     def transform(self, X, *, scanner=None):
         record(self, "transform", X)
         return super().transform(X, scanner=scanner)
+
+
+class SpyLearner(Harmonizer):
+    """Learns from labels and a classifier as GDCE does, but no more than a shift a scanner, and logs what it sees."""
+
+    def __init__(
+        self,
+        reference=None,
+        discriminator=None,
+        *,
+        scope="image",
+        supervision="labels",
+        batch_size=2,
+        validation_fraction=0.0,
+        random_state=None,
+    ):
+        self.reference = reference
+        self.discriminator = discriminator
+        self.scope = scope
+        self.supervision = supervision
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, scanner=None):
+        given = self.discriminator
+        facts = {"labels": list(y), "random_state": self.random_state, "discriminator": given}
+        record(self, "fit", X, **facts)
+        if self.supervision == "labels" and len(set(X.scanner)) < 2:
+            raise NotEnoughImagesError("SpyLearner needs images of two scanners.")
+        self.discriminator_ = given
+        if not hasattr(given, "centers_"):
+            at_home = X.scanner == self.reference
+            self.discriminator_ = given.fit(X[at_home], y[at_home])
+        own = _means(X)
+        if self.supervision == "labels":
+            places = np.searchsorted(self.discriminator_.classes_, y)
+            wanted = self.discriminator_.centers_[places]
+        else:
+            wanted = np.full(len(own), self.discriminator_.centers_.mean())
+        self.shifts_ = {
+            name: 0.0 if name == self.reference else float((wanted - own)[X.scanner == name].mean())
+            for name in sorted(set(X.scanner))
+        }
+        return self
+
+    def adapt(self, X, *, scanner=None):
+        record(self, "adapt", X)
+        adapted = copy.copy(self)
+        shift = float(self.discriminator_.centers_.mean() - _means(X).mean())
+        adapted.shifts_ = {**self.shifts_, **dict.fromkeys(sorted(set(X.scanner)), shift)}
+        return adapted
+
+    def _render(self, radiograph):
+        if self.scope == "scanner":
+            shift = self.shifts_[radiograph.scanner]
+        else:
+            shift = np.mean(list(self.shifts_.values()))
+        return np.clip(radiograph.pixels + shift, 0, 1).astype("f4")
 
 
 def _means(X):

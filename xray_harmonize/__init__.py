@@ -17,6 +17,7 @@ _PUBLIC = {
     "CropForeground": "geometry",
     "FourierSwap": "harmonizers.fourier",
     "FullRange": "harmonizers.linear",
+    "GDCE": "harmonizers.gdce",
     "ImageSet": "images",
     "LeaveOneScannerOut": "evaluation.splitters",
     "MinMax": "harmonizers.linear",

@@ -135,7 +135,8 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], place: str) -> Any:
         if value.dtype.kind in "OT":  # labels: strings, or numbers in an object array
             return {"objects": _encode(value.ravel().tolist(), arrays, place), "shape": list(value.shape)}
         if not value.dtype.hasobject:
-            name = f"array_{len(arrays)}"
+            # What stands in two places, as a frozen classifier that is also a parameter, is stored once.
+            name = next((name for name, array in arrays.items() if array is value), f"array_{len(arrays)}")
             arrays[name] = value
             return {"array": name}
     if isinstance(value, tuple):

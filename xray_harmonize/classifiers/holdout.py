@@ -15,8 +15,8 @@ def hold_out(
     strata : ndarray of shape (n,)
         Groups that are each to be held out in part, such as the class of each image.
     patients : ndarray of shape (n,) or None
-        Whose image it is; None where every image has a patient of its own. A patient belongs to
-        the stratum of his first image.
+        Whose image it is; None where every image has a patient of its own, as an image has whose
+        patient is None. A patient belongs to the stratum of his first image.
     fraction : float
         Share of each stratum's patients, rounded, but at least one where there are two.
     rng : numpy.random.RandomState
@@ -33,11 +33,7 @@ def hold_out(
     >>> sorted(strata[held_out].tolist()), len(set(patients[held_out]) & set(patients[~held_out]))
     ([0, 0, 1, 1], 0)
     """
-    n = len(strata)
-    if patients is None:
-        first, patient = np.arange(n), np.arange(n)
-    else:
-        _, first, patient = np.unique(patients, return_index=True, return_inverse=True)
+    _, first, patient = np.unique(patient_numbers(patients, len(strata)), return_index=True, return_inverse=True)
     chosen = np.zeros(len(first), dtype=bool)
     for stratum in np.unique(strata):
         members = rng.permutation(np.flatnonzero(strata[first] == stratum))
@@ -45,6 +41,23 @@ def hold_out(
         chosen[members[:n_held]] = True
     held_out: np.ndarray = chosen[patient]
     return held_out
+
+
+def patient_numbers(patients: np.ndarray | None, n: int) -> np.ndarray:
+    """Give every patient a number; an image whose patient is None is of a patient of its own.
+
+    Examples
+    --------
+    >>> patient_numbers(np.array(["b", None, "a", "b", None], dtype=object), 5)
+    array([1, 3, 0, 1, 6])
+    """
+    if patients is None:
+        return np.arange(n)
+    known = np.array([patient is not None for patient in patients], dtype=bool)
+    labels, numbers = np.unique(patients[known].astype(str), return_inverse=True)
+    found = len(labels) + np.arange(n)
+    found[known] = numbers
+    return found
 
 
 def worst_group_accuracy(targets: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> float:

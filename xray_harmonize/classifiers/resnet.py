@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch.utils.data import TensorDataset
 
-from xray_harmonize.classifiers.frames import frame_batches, frames
+from xray_harmonize.classifiers.fitted_network import FittedNetwork, arrays_of
+from xray_harmonize.classifiers.frames import frames
 from xray_harmonize.classifiers.holdout import hold_out
-from xray_harmonize.classifiers.recipe import Recipe
+from xray_harmonize.classifiers.recipe import Outcome, Recipe
+from xray_harmonize.classifiers.targets import class_weights, encode, encode_as
 from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError, XRayHarmonizeWarning
 from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.batch_norm import reestimate_batch_norm
@@ -28,7 +27,7 @@ from xray_harmonize.networks.weights import load_backbone
 from xray_harmonize.training import resolve_device, seeded
 
 
-class ResNetClassifier(ClassifierMixin, BaseEstimator):
+class ResNetClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
     """Residual network that classifies radiographs.
 
     Images of any sizes are brought to ``image_size`` squares once, and stay in memory while the
@@ -219,10 +218,11 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         """
         images = ImageSet.of(X)
         recipe = self._recipe()
-        classes, targets = _encode(y, len(images))
+        classes, targets = encode(y, len(images))
         rng = check_random_state(self.random_state)
         device = resolve_device(self.device)
         held_out, groups = self._hold_out(images, classes, targets, rng)
+        weights = class_weights(self.class_weight, classes, targets[~held_out.numpy()])
         with seeded(int(rng.randint(2**31 - 1)), device):
             network = self._new_network(len(classes))
             if self.weights is not None:
@@ -233,25 +233,89 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
                 TensorDataset(pixels[~held_out], labels[~held_out]),
                 TensorDataset(pixels[held_out], labels[held_out]),
                 groups,
-                self._class_weights(classes, targets[~held_out.numpy()]),
+                None if weights is None else torch.from_numpy(weights),
                 device,
                 task=type(self).__name__,
             )
-        if outcome.interrupted:
-            if not outcome.best_epoch:
-                raise KeyboardInterrupt
-            warnings.warn(
-                f"The training of {type(self).__name__} was interrupted after {len(outcome.history)} of "
-                f"{self.max_epochs} epochs; the state of epoch {outcome.best_epoch} is kept.",
-                XRayHarmonizeWarning,
-                stacklevel=2,
-            )
+        _tell_interruption(outcome, f"training of {type(self).__name__}", self.max_epochs)
         self.classes_ = classes
-        self.state_ = _arrays(network)
+        self.state_ = arrays_of(network)
         self.history_ = outcome.history
         self.best_epoch_ = outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         return self
+
+    def fine_tune(self, X: Any, y: ArrayLike, *, max_epochs: int = 20, lr: float | None = None) -> ResNetClassifier:
+        """Copy whose network was trained on, with labelled images of another scanner.
+
+        Parameters
+        ----------
+        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
+            Labelled images of the scanner that the copy is for; two are enough to run, a few dozen to be of use.
+        y : array-like of shape (n,)
+            Their classes, all among ``classes_``; some may be missing.
+        max_epochs : int, default=20
+            Passes over the images; all are made and the last counts, since few images are better trained on than held
+            out.
+        lr : float, optional
+            Learning rate, by default a third of the classifier's. All other parameters are the classifier's.
+
+        Returns
+        -------
+        ResNetClassifier
+            A fitted copy; ``history_`` and ``best_epoch_`` count on from the training. This classifier stays as it is.
+
+        Raises
+        ------
+        InvalidParameterError
+            If a label is none of ``classes_``, a parameter is out of range, X and y differ in length, or the loss
+            diverges.
+        NotEnoughImagesError
+            For fewer than two images.
+        InvalidImageError
+            If an image holds NaN, or lies outside of [0, 1] with ``input_range="unit"``.
+
+        Notes
+        -----
+        Every layer is trained, and batch normalization takes its statistics from the new images. What the classifier
+        knew of its own scanner is not rehearsed, so it loses there; how much should be measured.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> X, y = rng.random((16, 16, 16)), np.arange(16) % 2
+        >>> trained = ResNetClassifier(width=4, image_size=16, max_epochs=2, validation_fraction=0).fit(X, y)
+        >>> tuned = trained.fine_tune(X[:6] ** 2, y[:6], max_epochs=3)
+        >>> len(trained.history_), len(tuned.history_)
+        (2, 5)
+        """
+        images = ImageSet.of(X)
+        network = self.network().requires_grad_(True)
+        targets = encode_as(y, len(images), self.classes_)
+        if len(images) < 2:
+            raise NotEnoughImagesError(f"fine_tune needs at least two images for a batch; got {len(images)}.")
+        recipe = replace(self._recipe(), max_epochs=max_epochs, lr=self.lr / 3 if lr is None else lr)
+        weights = class_weights(self.class_weight, self.classes_, targets)
+        device = resolve_device(self.device)
+        pixels, labels = frames(images, self.image_size, self.input_range), torch.from_numpy(targets)
+        with seeded(int(check_random_state(self.random_state).randint(2**31 - 1)), device):
+            outcome = recipe.train(
+                network,
+                TensorDataset(pixels, labels),
+                TensorDataset(pixels[:0], labels[:0]),
+                targets[:0],
+                None if weights is None else torch.from_numpy(weights),
+                device,
+                task=f"fine-tuning of {type(self).__name__}",
+            )
+        _tell_interruption(outcome, f"fine-tuning of {type(self).__name__}", max_epochs)
+        tuned = copy.copy(self)
+        n_before = len(self.history_)
+        tuned.state_ = arrays_of(network)
+        tuned.history_ = [*self.history_, *({**row, "epoch": row["epoch"] + n_before} for row in outcome.history)]
+        tuned.best_epoch_ = n_before + outcome.best_epoch
+        tuned.interrupted_ = outcome.interrupted
+        return tuned
 
     def _recipe(self) -> Recipe:
         if not 0 <= self.validation_fraction < 1:
@@ -280,18 +344,6 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
 
     def _new_network(self, n_classes: int) -> RadiographResNet:
         return RadiographResNet(n_classes, self.depth, self.width, self.in_channels, self.head, self.dropout)
-
-    def _class_weights(self, classes: np.ndarray, targets: np.ndarray) -> torch.Tensor | None:
-        if self.class_weight is None:
-            return None
-        if isinstance(self.class_weight, dict):
-            unknown = [label for label in self.class_weight if label not in classes]
-            if unknown:
-                raise InvalidParameterError(f"class_weight names {unknown[0]!r}; y holds {_listed(classes)}.")
-        elif self.class_weight != "balanced":
-            raise InvalidParameterError(f"class_weight must be None, 'balanced' or a dict; got {self.class_weight!r}.")
-        weights = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])
-        return torch.from_numpy(weights).float()
 
     # -- answering -----------------------------------------------------------------------------
 
@@ -330,20 +382,6 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         labels: np.ndarray = self.classes_[best]
         return labels
 
-    def embed(self, X: Any) -> np.ndarray:
-        """Features before the head.
-
-        Parameters
-        ----------
-        X : ImageSet, ndarray of shape (n, height, width), or list of 2-D arrays
-
-        Returns
-        -------
-        ndarray of float32 of shape (n, n_features)
-            Averages of the last feature maps: ``8 * width`` of them, 4 times as many for depth 50.
-        """
-        return self._through(X, features=True)
-
     def adapt(self, X: Any) -> ResNetClassifier:
         """Copy with batch-norm statistics re-estimated on images without labels.
 
@@ -380,44 +418,9 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         device = resolve_device(self.device)
         reestimate_batch_norm(network, lambda: (batch.to(device) for batch in batches))
         adapted = copy.copy(self)
-        measured = {name: array for name, array in _arrays(network).items() if "running_" in name}
+        measured = {name: array for name, array in arrays_of(network).items() if "running_" in name}
         adapted.state_ = {**self.state_, **measured}
         return adapted
-
-    def _through(self, X: Any, features: bool) -> np.ndarray:
-        network = self._network()
-        device = resolve_device(self.device)
-        outputs = []
-        with torch.inference_mode():
-            for batch in frame_batches(ImageSet.of(X), self.image_size, 32, self.input_range):
-                batch = batch.to(device)
-                output = network.features(batch) if features else network(batch)
-                outputs.append(output.float().cpu().numpy())
-        if not outputs:
-            width = network.n_features if features else len(self.classes_)
-            return np.empty((0, width), dtype=np.float32)
-        return np.concatenate(outputs)
-
-    def _network(self) -> RadiographResNet:
-        """Give the fitted network, built from ``state_`` when it is first needed in this process."""
-        check_is_fitted(self, "state_")
-        device = resolve_device(self.device)
-        cached = getattr(self, "_cached", None)
-        if cached is not None and cached[0] == device and cached[1] is self.state_:
-            network: RadiographResNet = cached[2]
-            return network
-        with seeded(0, torch.device("cpu")):
-            network = self._new_network(len(self.classes_))
-        network.load_state_dict({k: torch.as_tensor(v) for k, v in self.state_.items()})
-        network.eval().to(device)
-        self._cached = (device, self.state_, network)
-        return network
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Networks and devices stay behind: a model fitted on a GPU opens where there is none.
-        state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_cached", None)
-        return state
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -428,30 +431,15 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _encode(y: ArrayLike, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Classes in order, and the place of each label among them."""
-    if y is None:
-        raise InvalidParameterError("ResNetClassifier needs labels; y is None.")
-    labels = column_or_1d(y, warn=True)
-    if len(labels) != n:
-        raise InvalidParameterError(f"X holds {n} images and y {len(labels)} labels.")
-    if any(label is None or label != label for label in labels.tolist()):
-        raise InvalidParameterError("y holds missing labels (None or NaN). Leave these images out.")
-    try:
-        classes, targets = np.unique(labels, return_inverse=True)
-    except TypeError as error:
-        raise InvalidParameterError("y mixes numbers and strings; use one kind of label.") from error
-    check_classification_targets(labels)
-    if len(classes) < 2:
-        raise NotEnoughImagesError(
-            f"ResNetClassifier needs images of at least two classes; y holds {_listed(classes)}."
-        )
-    return classes, targets.astype(np.int64)
-
-
-def _arrays(network: torch.nn.Module) -> dict[str, np.ndarray]:
-    return {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(repr(name) for name in np.asarray(list(names)).tolist()) or "no labels"
+def _tell_interruption(outcome: Outcome, task: str, max_epochs: int) -> None:
+    """Warn that a training is not whole; nothing to keep is an interruption still."""
+    if not outcome.interrupted:
+        return
+    if not outcome.best_epoch:
+        raise KeyboardInterrupt
+    warnings.warn(
+        f"The {task} was interrupted after {len(outcome.history)} of {max_epochs} epochs; the state of epoch "
+        f"{outcome.best_epoch} is kept.",
+        XRayHarmonizeWarning,
+        stacklevel=3,
+    )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from xray_harmonize.images import ImageSet
 
 
+# The demo is to end within minutes: GDCE trains a network for every scanner, half and seed.
+_NOT_IN_DEMO = ("GDCE, image",)
+
+
 class ProtocolChoice(StrEnum):
     """What the classifier is trained on."""
 
@@ -83,6 +87,12 @@ def compare(
     weights: Annotated[
         Path | None, typer.Option(help="File with pretrained weights (.pt or .safetensors).", show_default=False)
     ] = None,
+    vgg_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with VGG-16 weights for GDCE (.pt or .safetensors); random ones without.", show_default=False
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the patients for intervals.")] = 1000,
 ) -> None:
@@ -114,9 +124,17 @@ def compare(
             patient=patient_column or None,
         )
     reference = reference or _largest_scanner(X)
-    candidates = default_candidates()
+    if vgg_weights is not None and not vgg_weights.is_file():
+        raise InvalidParameterError(f"--vgg-weights {vgg_weights}: there is no such file. Name one, or leave it out.")
+    # The curve's network need not see more of an image than the classifier does; it would only take longer.
+    gdce = {"device": device, "speed": "fast", "view_size": min(256, max(64, image_size))}
+    candidates = default_candidates(vgg_weights, gdce)
+    left_out: dict[str, str] = {}
     if harmonizer:
         candidates = select_candidates(candidates, harmonizer)
+    elif demo:
+        left_out = {name: f"{name!r} takes too long for a demo. Name it with --harmonizer." for name in _NOT_IN_DEMO}
+        candidates = [candidate for candidate in candidates if candidate.name not in left_out]
     shown_positions = _positions_to_show(X, show or [], show_random or 0)
     classifier = ResNetClassifier(
         depth=depth,
@@ -144,8 +162,12 @@ def compare(
     # A warning in the middle of a progress bar is lost; each goes into the report and is printed once.
     with warnings.catch_warnings(record=True) as caught, shown(console) as listener:
         warnings.simplefilter("always", XRayHarmonizeWarning)
+        # Who names methods wants these; who names none wants those that can be had.
+        left_out |= {} if harmonizer else study.infeasible()
+        study.candidates = [candidate for candidate in candidates if candidate.name not in left_out]
         predictions = study.run(listener)
-    warned = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, XRayHarmonizeWarning)))
+    warned = [f"Left out: {reason}" for reason in left_out.values()]
+    warned += dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, XRayHarmonizeWarning))
     for message in warned:
         console.print(f"warning: {message}", markup=False, style="yellow", soft_wrap=True)
     write_outputs(

@@ -10,11 +10,12 @@ import joblib
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from sklearn.pipeline import Pipeline
 
 from xray_harmonize import __version__
 from xray_harmonize.atomic import replacing
-from xray_harmonize.evaluation.candidates import BASELINE, Candidate
-from xray_harmonize.evaluation.deployment import fit_pipeline
+from xray_harmonize.evaluation.candidates import BASELINE, LABELLED, NOTHING, SEES, UNLABELLED, Candidate
+from xray_harmonize.evaluation.deployment import Deployment
 from xray_harmonize.evaluation.scores import WORST
 from xray_harmonize.evaluation.study import PROTOCOLS, Study
 from xray_harmonize.evaluation.summary import CHOSEN, choose, chosen_elsewhere, seed_results, summarize
@@ -75,30 +76,8 @@ def write_outputs(
         words.append(headline(part, study.reference, str(protocol)))
         words += verdict(part, study.reference, chosen_by_protocol[protocol])
     best = _best(study, predictions)
-    _write_pipeline(study, best, out)
-    words.append(
-        f"The pipeline of '{best.name}', which has the highest mean AUC over the scanners other than "
-        f"{study.reference}, is saved for deployment."
-    )
-    write_report(_report(study, summary, words, command, shown_positions, warned), out / "report.html")
-    _print(summary, study, words, console)
-    tables = ("summary.csv", "results.csv", "predictions.csv")
-    for name in ("report.html", *tables, "best_pipeline.npz", "best_pipeline.joblib"):
-        console.print(f"{out / name}", markup=False, soft_wrap=True)
-
-
-def _best(study: Study, predictions: pd.DataFrame) -> Candidate:
-    # Batch-norm statistics belong to one scanner, so that control is no pipeline for all.
-    deployable = {candidate.name: candidate for candidate in study.candidates if not candidate.adapts_batch_norm}
-    first = predictions[predictions["protocol"] == PROTOCOLS[study.protocols[0]]]
-    first = first[first["harmonizer"].isin(list(deployable))]
-    scanners = [name for name in first["scanner"].unique() if name != study.reference]
-    return deployable[choose(first, scanners)]
-
-
-def _write_pipeline(study: Study, best: Candidate, out: Path) -> None:
-    pipeline = fit_pipeline(
-        best,
+    # The report shows what the same fits do to images.
+    deployment = Deployment(
         study.X,
         study.y,
         protocol=PROTOCOLS[study.protocols[0]],
@@ -106,6 +85,33 @@ def _write_pipeline(study: Study, best: Candidate, out: Path) -> None:
         reference=study.reference,
         seed=study.seeds[0],
     )
+    _write_pipeline(deployment.pipeline(best), out)
+    words.append(_saved(best, study))
+    write_report(_report(study, deployment, summary, words, command, shown_positions, warned), out / "report.html")
+    _print(summary, study, words, console)
+    tables = ("summary.csv", "results.csv", "predictions.csv")
+    for name in ("report.html", *tables, "best_pipeline.npz", "best_pipeline.joblib"):
+        console.print(f"{out / name}", markup=False, soft_wrap=True)
+
+
+def _best(study: Study, predictions: pd.DataFrame) -> Candidate:
+    deployable = {candidate.name: candidate for candidate in study.candidates if candidate.serves_every_scanner}
+    first = predictions[predictions["protocol"] == PROTOCOLS[study.protocols[0]]]
+    first = first[first["harmonizer"].isin(list(deployable))]
+    scanners = [name for name in first["scanner"].unique() if name != study.reference]
+    return deployable[choose(first, scanners)]
+
+
+def _saved(best: Candidate, study: Study) -> str:
+    sees = best.sees_under(PROTOCOLS[study.protocols[0]])
+    learned = "" if sees == NOTHING else f" It has learned from {sees} of every scanner."
+    return (
+        f"The pipeline of '{best.name}', which has the highest mean AUC over the scanners other than "
+        f"{study.reference}, is saved for deployment.{learned}"
+    )
+
+
+def _write_pipeline(pipeline: Pipeline, out: Path) -> None:
     save(pipeline, out / "best_pipeline.npz")
     with replacing(out / "best_pipeline.joblib", "wb") as stream:
         joblib.dump(pipeline, stream)
@@ -113,6 +119,7 @@ def _write_pipeline(study: Study, best: Candidate, out: Path) -> None:
 
 def _report(
     study: Study,
+    deployment: Deployment,
     summary: pd.DataFrame,
     words: list[str],
     command: str,
@@ -122,7 +129,7 @@ def _report(
     harmonizing = [candidate for candidate in study.candidates if candidate.steps or candidate.geometry]
     baseline = [candidate for candidate in study.candidates if candidate.name == BASELINE]
     illustrated = [*baseline, *_most_telling(harmonizing, summary)]
-    illustrator = Illustrator(study.X, study.reference)
+    illustrator = Illustrator(study.X, study.reference, learned=deployment.harmonizer)
     names = ("numpy", "scipy", "scikit-learn", "opencv-python-headless", "torch", "monai")
     return ReportData(
         title="Harmonizers compared",
@@ -180,15 +187,38 @@ def _notes(study: Study) -> list[str]:
             "Leave one scanner out: harmonizer and classifier are fitted on all scanners but one and tested on that "
             f"one; {study.reference} is never left out."
         )
-    notes.append(
-        "Methods that see unlabelled images of the test scanner see those of other patients than they are tested on: "
-        "they adapt on one half and are tested on the other, both ways."
-    )
+    notes += _notes_on_classes(study)
     notes.append(
         f"{len(study.seeds)} seed(s); figures are means over seeds, intervals are 95 % over resampled patients. "
         "Differences are paired: the same patients under both methods."
     )
     notes.append("This is no medical device; its figures say nothing about any patient.")
+    return notes
+
+
+def _notes_on_classes(study: Study) -> list[str]:
+    """Say how methods learn from images of the test scanner, as far as some do."""
+    notes = []
+    seen = {one.sees_under(PROTOCOLS[protocol]) for one in study.candidates for protocol in study.protocols}
+    if UNLABELLED in seen:
+        notes.append(
+            "Methods that see unlabelled images of the test scanner see those of other patients than they are tested "
+            "on: they adapt on one half and are tested on the other, both ways."
+        )
+    if LABELLED in seen:
+        notes.append(
+            "Methods that see labelled images of the test scanner learn from one half of its patients and the "
+            "reference's training images, and are tested on the other half, both ways. On the reference itself they "
+            "are tested after learning from the labelled images of all other scanners at once."
+        )
+    if "loso" in study.protocols and any(one.sees == LABELLED for one in study.candidates):
+        notes.append(
+            "Where a scanner is left out, nobody sees its labels: methods that learn from labels learn from those of "
+            "the training scanners, and stand where what they see of the left-out scanner puts them."
+        )
+        undefined = [one.name for one in study.candidates if not one.runs_under(PROTOCOLS["loso"])]
+        if undefined:
+            notes.append(f"Not compared where a scanner is left out, for want of its labels: {', '.join(undefined)}.")
     return notes
 
 
@@ -202,7 +232,8 @@ def _print(summary: pd.DataFrame, study: Study, words: list[str], console: Conso
         for name in present:
             table.add_column(name, justify="right", overflow="fold", min_width=9)
         order = [candidate.name for candidate in study.candidates] + [CHOSEN]
-        for sees, rows in part.groupby("sees", sort=False):
+        for sees in [name for name in SEES if name in set(part["sees"])]:
+            rows = part[part["sees"] == sees]
             for harmonizer in [name for name in order if name in set(rows["harmonizer"])]:
                 cells = rows[rows["harmonizer"] == harmonizer].set_index("scanner")
                 table.add_row(harmonizer, sees, *(_cell(cells, name) for name in present))

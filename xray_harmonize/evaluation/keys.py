@@ -28,9 +28,9 @@ def digest(*facts: Any) -> str:
 
 
 def described(value: Any) -> Any:
-    """Describe a value in full as JSON: estimators by class and parameters, other things by their ``repr``.
+    """Describe a value in full as JSON: estimators by class, parameters and learned state, most else by ``repr``.
 
-    The ``repr`` of an estimator would not do, since scikit-learn shortens long ones.
+    The ``repr`` of an estimator would not do, since scikit-learn shortens long ones and leaves out what was learned.
 
     Examples
     --------
@@ -40,18 +40,28 @@ def described(value: Any) -> Any:
     """
     if isinstance(value, BaseEstimator):
         kind = type(value)
-        return [f"{kind.__module__}.{kind.__qualname__}", described(value.get_params(deep=False))]
+        facts = [f"{kind.__module__}.{kind.__qualname__}", described(value.get_params(deep=False))]
+        # How long the epochs of a training took has no part in what came out.
+        learned = {
+            name: fact
+            for name, fact in vars(value).items()
+            if name.endswith("_") and not name.startswith("_") and name != "history_"
+        }
+        return [*facts, described(learned)] if learned else facts
     if is_dataclass(value) and not isinstance(value, type):
         return [[field.name, described(getattr(value, field.name))] for field in fields(value)]
     if isinstance(value, Mapping):
         return [
-            [str(key), _file(item) if key == "weights" else described(item)]
+            [str(key), _file(item) if str(key).endswith("weights") else described(item)]
             for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))
         ]
     if isinstance(value, list | tuple):
         return [described(item) for item in value]
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), repr(value.tolist())]
+        if value.dtype.kind == "O":
+            return [str(value.dtype), repr(value.tolist())]
+        # A fitted network is millions of numbers, too many to write down.
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
     return repr(value)
 
 

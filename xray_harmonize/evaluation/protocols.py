@@ -1,16 +1,19 @@
-"""The two protocols: which images train, adapt and test, and what a candidate predicts on them.
+"""What a candidate may learn from under each protocol, and what it predicts.
 
 *Fixed classifier*: trained on the reference scanner alone, then frozen; harmonizers bring other scanners to it.
 *Leave one scanner out*: harmonizer and classifier are fitted without the test scanner.
 
-In both, no patient is on both sides, and a method that may see unlabelled images of the test scanner sees those of
-other patients: it adapts on one half of them and is tested on the other, then the other way round.
+In both, no patient is on both sides, and a method that may see images of the test scanner sees those of other patients:
+it learns from one half of them, with or without labels, and is tested on the other, then the other way round. Labels of
+a scanner that is left out are seen by nobody.
+
+The reference's own test images say what a method costs at home. Methods that see no labels take them as fitted to the
+training images. A method that learns from labels of the other scanners learns from all of these at once, as it would
+before it is put to use, again of patients that it is not tested on.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,158 +22,89 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from xray_harmonize.adaptation import adapt
-from xray_harmonize.evaluation.candidates import UNLABELLED, Candidate
-from xray_harmonize.evaluation.patients import cross_fit_halves, patient_codes, patient_folds
+from xray_harmonize.evaluation.candidates import LABELLED, NOTHING, Candidate
+from xray_harmonize.evaluation.patients import cross_fit_halves, patient_codes
 from xray_harmonize.evaluation.predictions import prediction_table
-from xray_harmonize.evaluation.scores import WORST
-from xray_harmonize.evaluation.splitters import LeaveOneScannerOut
-from xray_harmonize.exceptions import (
-    InvalidParameterError,
-    LabelTableError,
-    MissingScannerError,
-    NotEnoughImagesError,
-    XRayHarmonizeWarning,
+from xray_harmonize.evaluation.split_fits import SplitFits, whole
+from xray_harmonize.evaluation.splits import (
+    FIXED,
+    LEAVE_ONE_OUT,
+    Split,
+    fixed_classifier_splits,
+    leave_one_scanner_out_splits,
+    scanners_of,
 )
+from xray_harmonize.exceptions import NotEnoughImagesError
 from xray_harmonize.images import ImageSet
 
-FIXED = "fixed classifier"
-LEAVE_ONE_OUT = "leave one scanner out"
+__all__ = [
+    "FIXED",
+    "LEAVE_ONE_OUT",
+    "Split",
+    "SplitFits",
+    "check_feasible",
+    "classifier_for",
+    "fixed_classifier_splits",
+    "leave_one_scanner_out_splits",
+    "predict",
+    "train_classifier",
+]
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images that train and images that test.
-
-    Parameters
-    ----------
-    protocol : str
-        One of the two protocols.
-    name : str
-        What tells this split from others of the same protocol.
-    seed : int
-        Seed of the classifier.
-    train, test : ndarray of int
-        Positions.
-    """
-
-    protocol: str
-    name: str
-    seed: int
-    train: np.ndarray
-    test: np.ndarray
-
-
-def fixed_classifier_splits(
-    X: ImageSet, y: np.ndarray, reference: str, seeds: list[int], n_folds: int = 5
-) -> Iterator[Split]:
-    """Train on folds of the reference; test on its remaining fold and on all other scanners.
-
-    Parameters
-    ----------
-    X : ImageSet
-        With scanner labels.
-    y : ndarray of shape (n,)
-        Class labels.
-    reference : str
-        Scanner that the classifier is trained on.
-    seeds : list of int
-        Each seeds a classifier and picks a fold: ``n_folds`` consecutive seeds test every patient of the reference.
-    n_folds : int, default=5
-        Folds of the reference's patients.
-
-    Yields
-    ------
-    Split
-
-    Raises
-    ------
-    InvalidParameterError
-        If the reference is none of the scanners.
-    NotEnoughImagesError
-        If there is no other scanner to test on, the reference is too small for the folds or lacks a class, or all
-        patients of the other scanners are among those who train.
-    """
-    scanner = _scanners(X)
-    if reference not in scanner:
-        raise InvalidParameterError(
-            f"reference={reference!r} is none of the scanners {', '.join(sorted(set(scanner)))}."
-        )
-    if len(set(scanner)) < 2:
-        raise NotEnoughImagesError(
-            f"A comparison needs images from at least two scanners; X.scanner holds only {reference!r}."
-        )
-    patient = patient_codes(X.patient, len(X))
-    of_reference = np.flatnonzero(scanner == reference)
-    _check_classes(y, of_reference, f"the reference {reference!r}")
-    for seed in seeds:
-        fold = patient_folds(patient[of_reference], y[of_reference], n_folds, random_state=seed // n_folds)
-        train = of_reference[fold != seed % n_folds]
-        # Patients imaged on several scanners: those who train do not test.
-        test = np.flatnonzero(~np.isin(patient, patient[train]))
-        if (scanner[test] == reference).all():
-            raise NotEnoughImagesError(
-                f"With seed {seed}, every patient of the other scanners is among those of {reference!r} who train; "
-                "none is left to test on. Use fewer folds or more patients."
-            )
-        yield Split(FIXED, f"fold {seed % n_folds}", seed, train, test)
-
-
-def leave_one_scanner_out_splits(
-    X: ImageSet, y: np.ndarray, reference: str | None, seeds: list[int]
-) -> Iterator[Split]:
-    """Train on all scanners but one, test on that one; the reference is never held out.
-
-    Parameters
-    ----------
-    X, y, seeds
-        As :func:`fixed_classifier_splits`.
-    reference : str or None
-        Scanner to keep; None holds out every one.
-
-    Yields
-    ------
-    Split
-
-    Raises
-    ------
-    NotEnoughImagesError, InvalidParameterError
-        As :class:`~xray_harmonize.evaluation.splitters.LeaveOneScannerOut`; also if only the scanner that is left out
-        has images of a class.
-    """
-    scanner = _scanners(X)
-    for seed in seeds:
-        for train, test in LeaveOneScannerOut(keep=reference).split(X, y):
-            _check_classes(y, train, f"all scanners but {scanner[test[0]]!r}")
-            yield Split(LEAVE_ONE_OUT, f"without {scanner[test[0]]}", seed, train, test)
+def classifier_for(candidate: Candidate, classifier: BaseEstimator, split: Split) -> Any:
+    """Give the classifier that a candidate uses in a split, unfitted."""
+    return clone(classifier).set_params(random_state=split.seed, **candidate.classifier_parameters)
 
 
 def train_classifier(
-    candidate: Candidate, X: ImageSet, y: np.ndarray, split: Split, classifier: BaseEstimator, reference: str | None
+    candidate: Candidate,
+    X: ImageSet,
+    y: np.ndarray,
+    split: Split,
+    classifier: BaseEstimator,
+    reference: str | None,
+    fits: SplitFits | None = None,
 ) -> Any:
     """Train the classifier that a candidate uses in a split; X has been through the candidate's geometry.
 
     Under the fixed protocol it sees the reference as it is (after geometry); when a scanner is left out, what the
     candidate's harmonizer makes of all training scanners.
 
+    Parameters
+    ----------
+    candidate : Candidate
+    X : ImageSet
+        All images, after the candidate's geometry.
+    y : ndarray of shape (n,)
+    split : Split
+    classifier : estimator
+        Unfitted.
+    reference : str or None
+        Scanner that harmonizers bring images to.
+    fits : SplitFits, optional
+        What was fitted in this split before, and is not to be fitted again.
+
     Raises
     ------
     KeyboardInterrupt
         Also where the classifier took it for a wish to stop early: half a training is none here.
     """
-    model = clone(classifier).set_params(random_state=split.seed, **candidate.classifier_parameters)
+    fits = fits or SplitFits(y, split, reference)
+    model = classifier_for(candidate, classifier, split)
     images = X[split.train]
     if candidate.trains_on_harmonized or split.protocol == LEAVE_ONE_OUT:
-        images = candidate.harmonizer(reference).fit(images).transform(images)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The training of .* was interrupted", XRayHarmonizeWarning)
-        model.fit(images, y[split.train])
-    if getattr(model, "interrupted_", False):
-        raise KeyboardInterrupt
-    return model
+        images = fits.harmonizer(candidate, X, split.train, model).transform(images)
+    return whole(lambda: model.fit(images, y[split.train]))
 
 
 def predict(
-    candidate: Candidate, X: ImageSet, y: np.ndarray, split: Split, classifier: Any, reference: str | None
+    candidate: Candidate,
+    X: ImageSet,
+    y: np.ndarray,
+    split: Split,
+    classifier: Any,
+    reference: str | None,
+    fits: SplitFits | None = None,
 ) -> pd.DataFrame:
     """Give the predictions of a candidate on the test images of a split.
 
@@ -185,16 +119,22 @@ def predict(
         As :func:`train_classifier` gives it.
     reference : str or None
         Scanner that harmonizers bring images to.
+    fits : SplitFits, optional
+        What was fitted in this split before, and is not to be fitted again.
 
     Returns
     -------
     DataFrame
         As :func:`~xray_harmonize.evaluation.predictions.prediction_table`, with the columns ``protocol``,
         ``harmonizer`` and ``sees`` in front. A class of which the split's training images held none gets probability 0.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Also where a step took it for a wish to stop early.
     """
-    scanner = _scanners(X)
-    harmonizer = candidate.harmonizer(reference).fit(X[split.train])
-    known = set(scanner[split.train])
+    fits = fits or SplitFits(y, split, reference)
+    scanner = scanners_of(X)
     names = X.meta["path"].to_numpy() if "path" in X.meta else np.arange(len(X))
     # Folds may lack a rare class, but their tables must fit below each other.
     classes = np.unique(y)
@@ -202,76 +142,105 @@ def predict(
     tables = []
     for name in sorted(set(scanner[split.test])):
         test = split.test[scanner[split.test] == name]
-        proba = np.zeros((len(test), len(classes)))
-        for unlabelled, scored in _adaptation_halves(candidate, X, test, name in known, split.seed):
-            ready, model = harmonizer, classifier
-            if unlabelled is not None:
-                if candidate.learns_scanners:
-                    ready = adapt(harmonizer, X[test[unlabelled]])
-                if candidate.adapts_batch_norm:
-                    model = classifier.adapt(ready.transform(X[test[unlabelled]]))
-            proba[np.ix_(scored, columns)] = model.predict_proba(ready.transform(X[test[scored]]))
-        patient = None if X.patient is None else X.patient[test]
-        tables.append(
-            prediction_table(y[test], proba, classes, scanner=name, patient=patient, image=names[test], seed=split.seed)
-        )
+        proba = np.zeros((len(X), len(classes)))
+        for part in _parts(candidate, X, split, name):
+            harmonizer, model = _learned(candidate, X, split, classifier, part.learned, fits)
+            proba[np.ix_(part.scored, columns)] = model.predict_proba(harmonizer.transform(X[part.scored]))
+        whose = {"scanner": name, "patient": None if X.patient is None else X.patient[test]}
+        tables.append(prediction_table(y[test], proba[test], classes, **whose, image=names[test], seed=split.seed))
     table = pd.concat(tables, ignore_index=True)
     for place, (column, value) in enumerate(
-        [("protocol", split.protocol), ("harmonizer", candidate.name), ("sees", candidate.sees)]
+        [("protocol", split.protocol), ("harmonizer", candidate.name), ("sees", candidate.sees_under(split.protocol))]
     ):
         table.insert(place, column, value)
     return table
 
 
-def check_adaptation(candidate: Candidate, X: ImageSet, split: Split) -> None:
-    """Refuse a test scanner with too few patients to adapt on one half and test on the other, before anything trains.
+def check_feasible(candidate: Candidate, X: ImageSet, y: np.ndarray, split: Split, reference: str | None) -> None:
+    """Refuse a split with too few images or scanners for what a candidate learns from, before anything trains.
 
     Raises
     ------
     NotEnoughImagesError
-        If a half of some scanner would hold no image, or a single one where batch-norm statistics are re-estimated.
+        If a half of the patients of some test scanner would hold too few images: none, a single one where a network is
+        trained or its batch-norm statistics are measured, or fewer than a step needs for a batch; where a scanner is
+        left out, if a method that learns from labels finds too few images of further scanners to train on.
     """
-    if candidate.sees != UNLABELLED:
+    sees = candidate.sees_under(split.protocol)
+    scanner, patient = scanners_of(X), patient_codes(X.patient, len(X))
+    known, n_classes = set(scanner[split.train]), len(np.unique(y))
+    if candidate.sees == LABELLED and sees != LABELLED:
+        n_sources = np.count_nonzero(scanner[split.train] != reference)
+        at_least = candidate.fewest_images(n_classes * (len(known) - 1))
+        if n_sources < at_least or len(known) < 2:
+            raise NotEnoughImagesError(
+                f"{candidate.name!r} learns from labelled images of scanners beside {reference!r}; {split.name} there "
+                f"are {n_sources} to train on, and it needs at least {at_least}. Add a scanner or images, or leave "
+                "this method or this protocol out."
+            )
+    if sees == NOTHING:
         return
-    scanner, patient = _scanners(X), patient_codes(X.patient, len(X))
-    for name in sorted(set(scanner[split.test]) - set(scanner[split.train])):
+    at_least = 1 if sees != LABELLED and candidate.serves_every_scanner else candidate.fewest_images(n_classes)
+    for name in sorted(set(scanner[split.test]) - known):
         test = split.test[scanner[split.test] == name]
         n_patients = len(np.unique(patient[test]))
-        sizes = [len(half) for half in cross_fit_halves(patient[test], split.seed)] if n_patients > 1 else [0]
-        if min(sizes) < (2 if candidate.adapts_batch_norm else 1):
+        if n_patients < 2 or min(len(part.learned) for part in _parts(candidate, X, split, name)) < at_least:
             raise NotEnoughImagesError(
-                f"{candidate.name!r} adapts to images of other patients than it is tested on; scanner {name!r} has "
-                f"{len(test)} test image(s) of {n_patients} patient(s), too few to divide. Add patients, leave the "
-                "scanner out, or compare only methods that see nothing of the test scanner."
+                f"{candidate.name!r} learns from {sees} of other patients than it is tested on; scanner {name!r} has "
+                f"{len(test)} test image(s) of {n_patients} patient(s), too few for halves of at least {at_least}. Add "
+                "patients, leave the scanner out, or compare only methods that see nothing of the test scanner."
             )
 
 
-def _check_classes(y: np.ndarray, train: np.ndarray, what: str) -> None:
-    lacking = np.setdiff1d(y, y[train])
-    if lacking.size:
-        raise NotEnoughImagesError(
-            f"Class {lacking[0]!s} has no image of {what} to train on. Correct the labels if two mean the same, or "
-            "leave images of that class out."
-        )
+@dataclass(frozen=True)
+class _Part:
+    """Test images that are learned from beyond the training images, and others that are then scored: positions."""
+
+    learned: np.ndarray
+    scored: np.ndarray
 
 
-def _adaptation_halves(
-    candidate: Candidate, X: ImageSet, test: np.ndarray, known: bool, seed: int
-) -> list[tuple[np.ndarray | None, np.ndarray]]:
-    """Give pairs of (positions to adapt on, positions to score); nothing to adapt on where nothing is seen."""
-    if candidate.sees != UNLABELLED or known:
-        return [(None, np.arange(len(test)))]
-    patient = patient_codes(X.patient, len(X))[test]
-    first, second = cross_fit_halves(patient, random_state=seed)
-    return [(first, second), (second, first)]
+def _parts(candidate: Candidate, X: ImageSet, split: Split, name: str) -> list[_Part]:
+    """Divide the test images of a scanner so that each is scored once, and nobody learns from a patient he scores."""
+    sees = candidate.sees_under(split.protocol)
+    scanner, patient = scanners_of(X), patient_codes(X.patient, len(X))
+    test = split.test[scanner[split.test] == name]
+    if name not in scanner[split.train]:
+        if sees == NOTHING:
+            return [_Part(test[:0], test)]
+        first, second = (test[half] for half in cross_fit_halves(patient[test], random_state=split.seed))
+        return [_Part(first, second), _Part(second, first)]
+    if sees != LABELLED:
+        return [_Part(test[:0], test)]
+    # At home, all other scanners are learned from. Patients imaged here and there are divided.
+    others = split.test[~np.isin(scanner[split.test], scanner[split.train])]
+    both = np.intersect1d(patient[test], patient[others])
+    if len(both) < 2:
+        return [_Part(others[~np.isin(patient[others], both)], test)]
+    first, second = (both[half] for half in cross_fit_halves(both, random_state=split.seed))
+    return [
+        _Part(others[~np.isin(patient[others], first)], test[~np.isin(patient[test], second)]),
+        _Part(others[~np.isin(patient[others], second)], test[np.isin(patient[test], second)]),
+    ]
 
 
-def _scanners(X: ImageSet) -> np.ndarray:
-    if X.scanner is None:
-        raise MissingScannerError(
-            "A comparison needs to know which scanner made each image. "
-            "Add a scanner column to the table, or give X as ImageSet(images, scanner=...)."
-        )
-    if WORST in X.scanner:
-        raise LabelTableError(f"A scanner is called {WORST!r}, as is the row over all scanners. Rename the scanner.")
-    return X.scanner
+def _learned(
+    candidate: Candidate, X: ImageSet, split: Split, classifier: Any, more: np.ndarray, fits: SplitFits
+) -> tuple[Any, Any]:
+    """Give harmonizer and classifier once they have learned from the training images and from `more`."""
+    y = fits.y
+    labelled = candidate.sees_under(split.protocol) == LABELLED
+    train = np.concatenate([split.train, more]) if labelled else split.train
+    harmonizer = fits.harmonizer(candidate, X, train, classifier)
+    if not len(more):
+        return harmonizer, classifier
+    if candidate.learns_scanners and not labelled:
+        fitted = harmonizer
+        harmonizer = whole(lambda: adapt(fitted, X[more]))
+    model = classifier
+    if candidate.fine_tunes:
+        known = more[np.isin(y[more], classifier.classes_)]
+        model = whole(lambda: classifier.fine_tune(harmonizer.transform(X[known]), y[known]))
+    if candidate.adapts_batch_norm:
+        model = model.adapt(harmonizer.transform(X[more]))
+    return harmonizer, model

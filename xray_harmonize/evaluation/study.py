@@ -7,8 +7,9 @@ comparison goes on where it stopped and a changed one computes only what changed
 from __future__ import annotations
 
 import csv
-import time
+import itertools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,88 +24,23 @@ from xray_harmonize.callbacks import Progress, report_progress
 from xray_harmonize.evaluation.candidates import Candidate
 from xray_harmonize.evaluation.keys import digest, fingerprint
 from xray_harmonize.evaluation.predictions import PROBABILITY_PREFIX
-from xray_harmonize.evaluation.protocols import (
+from xray_harmonize.evaluation.protocols import check_feasible, predict, train_classifier
+from xray_harmonize.evaluation.split_fits import SplitFits
+from xray_harmonize.evaluation.splits import (
     FIXED,
     LEAVE_ONE_OUT,
     Split,
-    check_adaptation,
     fixed_classifier_splits,
     leave_one_scanner_out_splits,
-    predict,
-    train_classifier,
 )
-from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.evaluation.study_progress import LEARNING, PREDICTION, TRAINING, StudyProgress
+from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError
 from xray_harmonize.images import ImageSet
 from xray_harmonize.persistence import load, save
 
+__all__ = ["PROTOCOLS", "PartStore", "Study", "StudyProgress"]
+
 PROTOCOLS = {"fixed": FIXED, "loso": LEAVE_ONE_OUT}
-
-# How many predictions a training counts as until both were measured.
-_TRAINING_TO_PREDICTION = 20.0
-
-
-@dataclass
-class StudyProgress:
-    """How far a study is.
-
-    Parameters
-    ----------
-    n_trainings, n_predictions : int
-        Trainings and predictions in all, those found finished left out.
-    """
-
-    n_trainings: int
-    n_predictions: int
-    trainings_done: int = 0
-    predictions_done: int = 0
-    training_seconds: float = 0.0
-    prediction_seconds: float = 0.0
-    epoch: int = 0
-    max_epochs: int = 0
-    epoch_started: float = 0.0
-    doing: str = ""
-    furthest: float = 0.0
-
-    @property
-    def fraction(self) -> float:
-        """Share of the expected time that is over, in [0, 1]; a training counts as 20 predictions until measured.
-
-        It never falls: where it turns out that more is left than was thought, it waits.
-        """
-        training, prediction = self._training_cost(), self._prediction_cost()
-        total = self.n_trainings * training + self.n_predictions * prediction
-        done = self.trainings_done * training + self.predictions_done * prediction + self._of_this() * training
-        self.furthest = max(self.furthest, min(1.0, done / total) if total else 1.0)
-        return self.furthest
-
-    @property
-    def remaining_seconds(self) -> float | None:
-        """Expected time left in seconds, from what was measured in this run; None before anything was."""
-        if not (self.trainings_done or self.predictions_done or self._of_this()):
-            return None if self.n_trainings or self.n_predictions else 0.0
-        left = self.n_trainings - self.trainings_done - self._of_this()
-        return left * self._training_cost() + (self.n_predictions - self.predictions_done) * self._prediction_cost()
-
-    def _of_this(self) -> float:
-        return self.epoch / self.max_epochs if self.max_epochs else 0.0
-
-    def _training_cost(self) -> float:
-        measured = self._measured_training()
-        return _TRAINING_TO_PREDICTION * self._prediction_cost() if measured is None else measured
-
-    def _prediction_cost(self) -> float:
-        if self.predictions_done:
-            return self.prediction_seconds / self.predictions_done
-        measured = self._measured_training()
-        return 1.0 if measured is None else measured / _TRAINING_TO_PREDICTION
-
-    def _measured_training(self) -> float | None:
-        if self.trainings_done:
-            return self.training_seconds / self.trainings_done
-        if self._of_this():
-            # Before the first training is over, take it that none will stop early.
-            return (time.monotonic() - self.epoch_started) / self._of_this()
-        return None
 
 
 class PartStore:
@@ -188,7 +124,8 @@ class Study:
     Raises
     ------
     InvalidParameterError
-        If a protocol is not known, X and y differ in length, or candidates, seeds or protocols are none or repeat.
+        If a protocol is not known or none of the candidates is defined under it, X and y differ in length, or
+        candidates, seeds or protocols are none or repeat.
     """
 
     X: ImageSet
@@ -215,6 +152,12 @@ class Study:
         for what, values in once.items():
             if not values or len(set(values)) < len(values):
                 raise InvalidParameterError(f"{what} must hold at least one, and each once; got {values!r}.")
+        for protocol in self.protocols:
+            if not any(candidate.runs_under(PROTOCOLS[protocol]) for candidate in self.candidates):
+                raise InvalidParameterError(
+                    f"No candidate of {', '.join(map(repr, names))} is defined under protocol {protocol!r}, where "
+                    "nobody sees labels of the test scanner. Add one that does without."
+                )
         parts = [self.classifier, *self.classifier.get_params().values()]
         self._store = PartStore(self.folder, {type(part) for part in parts if isinstance(part, BaseEstimator)})
         self._shaped: dict[str, ImageSet] = {}
@@ -243,25 +186,54 @@ class Study:
             (split, candidate, self._key("predictions", data, split, candidate))
             for split in self._splits()
             for candidate in self.candidates
+            if candidate.runs_under(split.protocol)
         ]
-        missing = [(split, candidate) for split, candidate, key in work if key not in self._store]
-        for split, candidate in missing:
-            check_adaptation(candidate, self.X, split)
-        trainings = {self._training_key(data, split, candidate) for split, candidate in missing}
-        progress = StudyProgress(sum(key not in self._store for key in trainings), len(missing))
+        missing = [(split, candidate, key) for split, candidate, key in work if key not in self._store]
+        for split, candidate, _ in missing:
+            check_feasible(candidate, self.X, self.y, split, self.reference)
+        trainings = {self._training_key(data, split, candidate) for split, candidate, _ in missing}
+        kinds = [_kind(candidate) for _, candidate, _ in missing]
+        n_trainings = sum(key not in self._store for key in trainings)
+        progress = StudyProgress(n_trainings, kinds.count(PREDICTION), kinds.count(LEARNING))
         listener(progress)
-        for split, candidate, key in work:
-            if key not in self._store:
-                classifier = self._train(data, split, candidate, progress, listener)
-                progress.doing = f"{split.protocol}, {split.name}, seed {split.seed}: {candidate.name}"
-                listener(progress)
-                start = time.monotonic()
-                table = predict(candidate, self._shape(candidate), self.y, split, classifier, self.reference)
-                self._store.put_table(key, table)
-                progress.predictions_done += 1
-                progress.prediction_seconds += time.monotonic() - start
-                listener(progress)
+        for _, of_split in itertools.groupby(missing, key=lambda one: id(one[0])):
+            self._run_split(data, list(of_split), progress, listener)
         return pd.concat([self._store.table(key) for _, _, key in work], ignore_index=True)
+
+    def infeasible(self) -> dict[str, str]:
+        """Tell which candidates the images are too few for, and why.
+
+        Returns
+        -------
+        dict of str to str
+            Reasons by name; ``run`` would refuse to begin with one of these.
+        """
+        reasons: dict[str, str] = {}
+        for split in self._splits():
+            for candidate in self.candidates:
+                if candidate.name not in reasons and candidate.runs_under(split.protocol):
+                    try:
+                        check_feasible(candidate, self.X, self.y, split, self.reference)
+                    except NotEnoughImagesError as error:
+                        reasons[candidate.name] = str(error)
+        return reasons
+
+    def _run_split(
+        self,
+        data: str,
+        work: list[tuple[Split, Candidate, str]],
+        progress: StudyProgress,
+        listener: Callable[[StudyProgress], None],
+    ) -> None:
+        """Compute what is missing of one split; what was fitted on the way goes with it."""
+        fits = SplitFits(self.y, work[0][0], self.reference)
+        for split, candidate, key in work:
+            classifier = self._train(data, split, candidate, fits, progress, listener)
+            doing = f"{split.protocol}, {split.name}, seed {split.seed}: {candidate.name}"
+            with _told(progress, _kind(candidate), doing, listener):
+                X = self._shape(candidate)
+                table = predict(candidate, X, self.y, split, classifier, self.reference, fits)
+                self._store.put_table(key, table)
 
     def _splits(self) -> Iterator[Split]:
         for protocol in self.protocols:
@@ -275,29 +247,18 @@ class Study:
         data: str,
         split: Split,
         candidate: Candidate,
+        fits: SplitFits,
         progress: StudyProgress,
         listener: Callable[[StudyProgress], None],
     ) -> Any:
         key = self._training_key(data, split, candidate)
         if key in self._store:
             return self._store.classifier(key)
-        progress.doing = f"{split.protocol}, {split.name}, seed {split.seed}: training for {candidate.name}"
-        progress.epoch, progress.max_epochs = 0, 0
-        start = progress.epoch_started = time.monotonic()
-        listener(progress)
-
-        def on_epoch(epoch: Progress) -> None:
-            progress.epoch, progress.max_epochs = epoch.epoch, epoch.max_epochs
-            listener(progress)
-
-        with report_progress(on_epoch):
-            classifier = train_classifier(
-                candidate, self._shape(candidate), self.y, split, self.classifier, self.reference
-            )
-        self._store.put_classifier(key, classifier)
-        progress.epoch, progress.max_epochs = 0, 0
-        progress.trainings_done += 1
-        progress.training_seconds += time.monotonic() - start
+        doing = f"{split.protocol}, {split.name}, seed {split.seed}: training for {candidate.name}"
+        with _told(progress, TRAINING, doing, listener):
+            X = self._shape(candidate)
+            classifier = train_classifier(candidate, X, self.y, split, self.classifier, self.reference, fits)
+            self._store.put_classifier(key, classifier)
         return classifier
 
     def _shape(self, candidate: Candidate) -> ImageSet:
@@ -317,3 +278,23 @@ class Study:
     def _key(self, kind: str, data: str, split: Split, what: Candidate | str) -> str:
         train = [self.reference, self.classifier, split.protocol, split.name, split.seed, split.train]
         return f"{kind}-{digest(__version__, data, *train, what)[:20]}"
+
+
+def _kind(candidate: Candidate) -> str:
+    return LEARNING if candidate.needs_discriminator or candidate.fine_tunes else PREDICTION
+
+
+@contextmanager
+def _told(progress: StudyProgress, kind: str, doing: str, listener: Callable[[StudyProgress], None]) -> Iterator[None]:
+    """Tell a listener that something begins, each epoch of networks trained within, and that it is done."""
+    progress.begin(kind, doing)
+    listener(progress)
+
+    def on_epoch(epoch: Progress) -> None:
+        progress.epoch, progress.max_epochs = epoch.epoch, epoch.max_epochs
+        listener(progress)
+
+    with report_progress(on_epoch):
+        yield
+    progress.end()
+    listener(progress)

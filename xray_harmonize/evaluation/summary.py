@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from xray_harmonize.evaluation.candidates import BASELINE
+from xray_harmonize.evaluation.candidates import BASELINE, SEES
 from xray_harmonize.evaluation.scores import WORST, paired_difference, scanner_scores
 from xray_harmonize.exceptions import InvalidParameterError
 
@@ -144,11 +144,12 @@ def choose(predictions: pd.DataFrame, scanners: list[str]) -> str:
     return max(means, key=lambda name: -np.inf if np.isnan(means[name]) else means[name])
 
 
-def chosen_elsewhere(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def chosen_elsewhere(predictions: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
     """Predictions of whichever harmonizer is best on the *other* test scanners: an honest figure for choosing one.
 
     Picking the best row of a table and quoting it is optimistic, since the same images picked it. Here every scanner's
-    figure comes from a harmonizer that its labels had no part in choosing.
+    figure comes from a harmonizer that its labels had no part in choosing. Who cannot show a method labelled images of
+    his scanner cannot choose one that needs them, so there is a choice for each class of what methods see.
 
     Parameters
     ----------
@@ -159,18 +160,20 @@ def chosen_elsewhere(predictions: pd.DataFrame, reference: str) -> tuple[pd.Data
     Returns
     -------
     predictions : DataFrame
-        Under the harmonizer name ``"chosen on the other scanners"``; empty with fewer than two test scanners.
-    chosen : dict
-        For each scanner, the harmonizer that was chosen.
+        Under the harmonizer name ``"chosen on the other scanners"``, with ``sees`` saying how much the methods to
+        choose from might see at most; empty with fewer than two test scanners.
+    chosen : dict of str to dict
+        By what methods might see at most: for each scanner, the harmonizer that was chosen. A class that adds no method
+        to those that see less is left out, and so is one with doing nothing alone.
     """
     scanners = [name for name in predictions["scanner"].unique() if name != reference]
-    if len(scanners) < 2:
-        return predictions.iloc[:0], {}
-    chosen = {name: choose(predictions, [other for other in scanners if other != name]) for name in scanners}
-    picks = [
-        predictions[(predictions["scanner"] == name) & (predictions["harmonizer"] == harmonizer)]
-        for name, harmonizer in chosen.items()
-    ]
-    table = pd.concat(picks, ignore_index=True)
-    sees = max(table["sees"], key=lambda value: value != "nothing")
-    return table.assign(harmonizer=CHOSEN, sees=sees), chosen
+    picks, chosen = [predictions.iloc[:0]], {}
+    for place, sees in enumerate(SEES):
+        allowed = predictions[predictions["sees"].isin(SEES[: place + 1])]
+        if len(scanners) < 2 or sees not in set(allowed["sees"]) or allowed["harmonizer"].nunique() < 2:
+            continue
+        chosen[sees] = {name: choose(allowed, [other for other in scanners if other != name]) for name in scanners}
+        for name, harmonizer in chosen[sees].items():
+            pick = allowed[(allowed["scanner"] == name) & (allowed["harmonizer"] == harmonizer)]
+            picks.append(pick.assign(harmonizer=CHOSEN, sees=sees))
+    return pd.concat(picks, ignore_index=True), chosen

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from xray_harmonize.evaluation.candidates import BASELINE
+from xray_harmonize.evaluation.candidates import BASELINE, NOTHING, SEES
 from xray_harmonize.evaluation.scores import WORST
 from xray_harmonize.evaluation.summary import CHOSEN
 
 
 def headline(summary: pd.DataFrame, reference: str, protocol: str) -> str:
-    """Say in one sentence on which scanners a method helps.
+    """Say in one sentence on which scanners a method helps, and how much it had to see for that.
 
     Parameters
     ----------
@@ -23,29 +23,35 @@ def headline(summary: pd.DataFrame, reference: str, protocol: str) -> str:
     Returns
     -------
     str
+        For every scanner, the best method that sees nothing of it, and those that see more and do better.
     """
     table = summary[~summary["scanner"].isin([WORST, reference])]
     none = table[table["harmonizer"] == BASELINE].set_index("scanner")
     methods = table[~table["harmonizer"].isin([BASELINE, CHOSEN])]
     helped, not_helped = [], []
     for scanner in none.index:
-        sure = methods[(methods["scanner"] == scanner) & (methods["difference_low"] > 0)]
-        if sure.empty:
-            not_helped.append(scanner)
+        best, parts = -1.0, []
+        for sees in SEES:
+            rows = methods[(methods["scanner"] == scanner) & (methods["sees"] == sees)]
+            sure = rows[rows["difference_low"] > 0]
+            if len(sure) and (row := _highest(sure))["auc"] > best:
+                best = row["auc"]
+                parts.append(f"seeing {sees} {row['auc']:.3f} by {row['harmonizer']}")
+        if parts:
+            helped.append(f"{scanner} (AUC {none.loc[scanner, 'auc']:.3f}; {'; '.join(parts)})")
         else:
-            best = sure.sort_values("auc", ascending=False, kind="stable").iloc[0]
-            helped.append(f"{scanner} ({best['harmonizer']}: AUC {none.loc[scanner, 'auc']:.3f} to {best['auc']:.3f})")
+            not_helped.append(scanner)
     if not helped:
         return f"Protocol {protocol}: no method helps beyond doubt on {_listed(not_helped)}."
-    rest = f", and not beyond doubt on {_listed(not_helped)}" if not_helped else ""
-    return f"Protocol {protocol}: harmonizing helps on {_listed(helped)}{rest}."
+    rest = f", and none beyond doubt on {_listed(not_helped)}" if not_helped else ""
+    return f"Protocol {protocol}: methods help on {_listed(helped)}{rest}."
 
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> list[str]:
+def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, dict[str, str]]) -> list[str]:
     """Say what the gap is, what closes it, and how sure that is.
 
     Parameters
@@ -53,13 +59,13 @@ def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> li
     summary : DataFrame
         Of one protocol, as :func:`~xray_harmonize.evaluation.summary.summarize` gives.
     reference : str
-    chosen : dict
+    chosen : dict of str to dict
         As :func:`~xray_harmonize.evaluation.summary.chosen_elsewhere` gives.
 
     Returns
     -------
     list of str
-        Sentences.
+        Sentences. The best method is named for each class of what methods see of the test scanner.
     """
     sentences = []
     table = summary[summary["scanner"] != WORST]
@@ -72,38 +78,55 @@ def verdict(summary: pd.DataFrame, reference: str, chosen: dict[str, str]) -> li
         )
     methods = table[~table["harmonizer"].isin([BASELINE, CHOSEN])]
     for scanner in [name for name in none.index if name != reference]:
-        before = none.loc[scanner]
-        sentences.append(f"On {scanner} the AUC is {_figure(before, 'auc')} without harmonization.")
+        sentences.append(f"On {scanner} the AUC is {_figure(none.loc[scanner], 'auc')} without harmonization.")
         rows = methods[(methods["scanner"] == scanner) & methods["auc"].notna()]
-        if rows.empty:
-            continue
-        sure = rows[rows["difference_low"] > 0]
-        best = (rows if sure.empty else sure).sort_values("auc", ascending=False, kind="stable").iloc[0]
-        if sure.empty:
-            sentences.append(
-                f"On {scanner} no method improves on that beyond doubt: the highest figure, of {best['harmonizer']}, "
-                f"is {_figure(best, 'auc')}, and {_doubt(best)}."
-            )
-        else:
-            closed = ""
-            if own is not None and own > before["auc"]:
-                share = best["difference"] / (own - before["auc"])
-                closed = f", {'all' if share >= 1 else format(share, '.0%')} of the gap to {reference} itself"
-            sentences.append(
-                f"There {best['harmonizer']} (which sees {best['sees']} of the test scanner) brings it to "
-                f"{_figure(best, 'auc')}: {best['difference']:+.3f} {_interval(best, 'difference')}{closed}."
-            )
+        gap = None if own is None else own - none.loc[scanner, "auc"]
+        for sees in SEES:
+            of_class = rows[rows["sees"] == sees]
+            if len(of_class):
+                sentences.append(_best_of_class(of_class, scanner, sees, reference, gap))
         worse = rows[rows["difference_high"] < 0]
         if len(worse):
             sentences.append(f"Worse than doing nothing on {scanner}: {', '.join(worse['harmonizer'])}.")
     if chosen:
-        honest = table[table["harmonizer"] == CHOSEN].set_index("scanner")
-        parts = [f"{scanner} {_figure(honest.loc[scanner], 'auc')} (by {name})" for scanner, name in chosen.items()]
-        sentences.append(
-            "The best row of a table is picked by the images it is tested on, which flatters it. Choosing for each "
-            f"scanner the method that is best on the others gives {', '.join(parts)}."
-        )
+        sentences.append(_honest_choice(table[table["harmonizer"] == CHOSEN], chosen))
     return sentences
+
+
+def _best_of_class(rows: pd.DataFrame, scanner: str, sees: str, reference: str, gap: float | None) -> str:
+    """Say what the best of the methods achieves that see equally much of a scanner."""
+    sure = rows[rows["difference_low"] > 0]
+    if sure.empty:
+        best = _highest(rows)
+        return (
+            f"Of the methods that see {sees} of {scanner}, none improves on that beyond doubt: the highest figure, of "
+            f"{best['harmonizer']}, is {_figure(best, 'auc')}, and {_doubt(best)}."
+        )
+    best = _highest(sure)
+    closed = ""
+    if gap is not None and gap > 0:
+        share = best["difference"] / gap
+        closed = f", {'all' if share >= 1 else format(share, '.0%')} of the gap to {reference} itself"
+    return (
+        f"Of the methods that see {sees} of {scanner}, {best['harmonizer']} brings it to {_figure(best, 'auc')}: "
+        f"{best['difference']:+.3f} {_interval(best, 'difference')}{closed}."
+    )
+
+
+def _honest_choice(honest: pd.DataFrame, chosen: dict[str, dict[str, str]]) -> str:
+    choices = []
+    for sees, names in chosen.items():
+        rows = honest[honest["sees"] == sees].set_index("scanner")
+        parts = [f"{scanner} {_figure(rows.loc[scanner], 'auc')} (by {name})" for scanner, name in names.items()]
+        choices.append(f"among methods that see {'' if sees == NOTHING else 'at most '}{sees}, {', '.join(parts)}")
+    return (
+        "The best row of a table is picked by the images it is tested on, which flatters it. Choosing for each "
+        f"scanner the method that is best on the others gives, {'; '.join(choices)}."
+    )
+
+
+def _highest(rows: pd.DataFrame) -> pd.Series:
+    return rows.sort_values("auc", ascending=False, kind="stable").iloc[0]
 
 
 def _doubt(row: pd.Series) -> str:

@@ -190,6 +190,7 @@ class ReferenceHarmonizer(Harmonizer):
 
     - ``_measure(radiograph)``: statistics of one image, arrays that add up over images;
     - ``_learn(reference)``: keep, under names with a trailing underscore, what the reference's mean statistics say;
+    - ``_learn_scanners(names)``: keep what the statistics of these scanners say, where that takes more than a mean;
     - ``_add(name, total, more)``: how two statistics add, where that is not ``+``;
     - ``_summarize(total)``: mean statistics from added ones, where that is not division by ``n_images``.
 
@@ -200,6 +201,8 @@ class ReferenceHarmonizer(Harmonizer):
     statistics_ : dict
         For each scanner its added statistics and ``n_images``.
     """
+
+    _scopes: tuple[str, ...] = ("image", "scanner", "mixed")
 
     reference: str | None
     scope: str
@@ -287,7 +290,9 @@ class ReferenceHarmonizer(Harmonizer):
                 "Name the new scanner with scanner=, or fit again to learn a known one anew."
             )
         adapted = copy.copy(self)
-        adapted.statistics_ = {**self.statistics_, **self._collect(images[new], every_scanner=True)}
+        collected = self._collect(images[new], every_scanner=True)
+        adapted.statistics_ = {**self.statistics_, **collected}
+        adapted._learn_scanners(collected)
         return adapted
 
     def _fit_statistics(self, statistics: dict[str, Statistics]) -> Self:
@@ -299,6 +304,7 @@ class ReferenceHarmonizer(Harmonizer):
             self.reference_ = self.reference
         if self.reference_ in statistics or self.reference_ == POOLED:
             self._learn(self._reference_statistics())
+            self._learn_scanners(statistics)
         return self
 
     def _collect(
@@ -369,8 +375,9 @@ class ReferenceHarmonizer(Harmonizer):
         return self._summarize({"n_images": np.array(1), **self._measure(radiograph)})
 
     def _check_parameters(self) -> None:
-        if self.scope not in ("image", "scanner", "mixed"):
-            raise InvalidParameterError(f"scope must be 'image', 'scanner' or 'mixed'; got {self.scope!r}.")
+        if self.scope not in self._scopes:
+            *others, last = map(repr, self._scopes)
+            raise InvalidParameterError(f"scope must be {', '.join(others)} or {last}; got {self.scope!r}.")
         if self.unseen not in ("error", "image"):
             raise InvalidParameterError(f"unseen must be 'error' or 'image'; got {self.unseen!r}.")
         if not 0 <= self.image_weight <= 1:
@@ -388,6 +395,9 @@ class ReferenceHarmonizer(Harmonizer):
 
     def _learn(self, reference: Statistics) -> None:
         """Keep what the reference's mean statistics say (hook)."""
+
+    def _learn_scanners(self, names: Iterable[str]) -> None:
+        """Keep what the statistics of these scanners say (hook)."""
 
     def _add(self, name: str, total: np.ndarray, more: np.ndarray) -> np.ndarray:
         return total + more

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.harmonizers.base import ReferenceHarmonizer, Statistics, ToneCurveMixin
+from xray_harmonize.harmonizers.base import POOLED, ReferenceHarmonizer, Statistics, ToneCurveMixin
 from xray_harmonize.harmonizers.foreground import check_foreground, foreground_counts
 from xray_harmonize.harmonizers.linear import check_pair
+from xray_harmonize.harmonizers.shrinkage import Content, learn_content, learn_tone, reference_limits, shrunk_curve
+from xray_harmonize.harmonizers.sketches import sketch
 from xray_harmonize.levels import FLOAT_LEVELS, quantiles
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
@@ -192,16 +196,19 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     """Give every image, or every scanner, the grey-value distribution of the reference.
 
     One curve a *scanner* undoes a fixed response without touching what differs between bodies; one an *image* also
-    undoes exposure that varies from image to image, and part of the anatomy with it; ``scope="mixed"`` stands between.
+    undoes exposure that varies from image to image, and most of what differs between bodies with it.
+    ``scope="shrunk"`` takes one curve a scanner and corrects an image's own tone as far as that scanner's images vary
+    more than the reference's do, which is not at all where the response is fixed; ``scope="mixed"`` is a plain mean.
 
     Parameters
     ----------
     reference : str, optional
         Scanner to match; None for the one with most training images, "pooled" for all scanners alike.
-    scope : {"image", "scanner", "mixed"}, default="image"
-        Whose distribution is matched: each image's, its scanner's, or a mean of both curves.
+    scope : {"image", "scanner", "mixed", "shrunk"}, default="image"
+        Whose distribution is matched: each image's, its scanner's, a mean of both curves, or the scanner's with what
+        is likely to be the image's exposure taken off before.
     image_weight : float, default=0.5
-        Weight of the image's own curve with ``scope="mixed"``.
+        Weight of the image's own curve with ``scope="mixed"``; without effect on "shrunk", which learns its own.
     foreground : {"all", "nonzero", "otsu"} or float, default="all"
         Pixels whose distribution is matched, inside the mask: every one, those above zero, those above Otsu's level, or
         those above a fraction of full scale. Air below keeps its place below.
@@ -219,6 +226,13 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
         matched to.
     pooled_quantiles_ : ndarray of shape (n_probabilities,)
         Quantile function of all its images together, which scanners are matched to; absent with ``scope="image"``.
+    content_ : dict
+        With ``scope="shrunk"``: how the reference's images vary, see
+        :class:`~xray_harmonize.harmonizers.shrinkage.Content`.
+    scanner_tones_ : dict
+        With ``scope="shrunk"``: for each scanner its curve ("x", "y") and what is known of its exposure, see
+        :class:`~xray_harmonize.harmonizers.shrinkage.Exposure`. Where "share" is zero throughout, images get their
+        scanner's curve and nothing else.
     reference_, statistics_
         See :class:`~xray_harmonize.harmonizers.base.ReferenceHarmonizer`.
 
@@ -233,6 +247,15 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     scanner is taken between pooled distributions instead: a fixed response maps quantiles of the pool exactly, while a
     mean of quantiles and a bent curve do not commute. Restricted matching: Stoklasa, arXiv 2411.15213.
 
+    What ``scope="shrunk"`` rests on is told in :mod:`xray_harmonize.harmonizers.shrinkage`: empirical Bayes on a smooth
+    low-order correction, as ComBat shrinks features (Johnson, Li, Rabinovic, Biostatistics 8(1), 2007). It needs eight
+    images of the reference and of the scanner; with fewer, and where the scanner varies no more than the reference,
+    the reference's own images included, it is ``scope="scanner"``; ten images show strong variation of exposure only,
+    fifty most of it (``benchmarks/shrunk.py``). Hence what it cannot do: exposure that varies as
+    much on the reference as elsewhere counts as content; a scanner whose patients differ more among themselves than
+    the reference's looks as if its exposure varied. Each image is drawn towards the middle of its own scanner, so
+    classes in other proportions than on the reference neither help nor hurt beyond what they do to the scanner's curve.
+
     Examples
     --------
     >>> import numpy as np
@@ -244,6 +267,8 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
     >>> bool(abs(matched[4:] - bodies[4:]).max() < 0.1)
     True
     """
+
+    _scopes = ("image", "scanner", "mixed", "shrunk")
 
     def __init__(
         self,
@@ -278,26 +303,63 @@ class CDFMatching(ToneCurveMixin, ReferenceHarmonizer):
         counts = foreground_counts(radiograph, self.foreground)
         if self.scope == "image":
             return {"quantiles": quantiles(counts)}
-        return {"quantiles": quantiles(counts), "distribution": at_all_levels(counts / counts.sum())}
+        measured = {"quantiles": quantiles(counts), "distribution": at_all_levels(counts / counts.sum())}
+        if self.scope == "shrunk":
+            measured["sketches"] = sketch(counts)[None]
+        return measured
+
+    def _add(self, name: str, total: np.ndarray, more: np.ndarray) -> np.ndarray:
+        # Nothing is made of the sketches that their order would change.
+        return np.concatenate([total, more]) if name == "sketches" else super()._add(name, total, more)
+
+    def _summarize(self, total: Statistics) -> Statistics:
+        return super()._summarize({name: value for name, value in total.items() if name != "sketches"})
 
     def _learn(self, reference: Statistics) -> None:
         self.reference_quantiles_ = reference["quantiles"]
         if self.scope != "image":
             self.pooled_quantiles_ = quantiles(reference["distribution"])
+        if self.scope == "shrunk":
+            names = sorted(self.statistics_) if self.reference_ == POOLED else [self.reference_]
+            seen = [self._scanner_curve(name)(self.statistics_[name]["sketches"]) for name in names]
+            self.content_ = learn_content(seen, reference_limits(self.pooled_quantiles_))._asdict()
+            self.scanner_tones_: dict[str, dict[str, np.ndarray]] = {}
+
+    def _learn_scanners(self, names: Iterable[str]) -> None:
+        if self.scope == "shrunk":
+            content = Content(**self.content_)
+            tones = dict(self.scanner_tones_)
+            for name in names:
+                tones[name] = learn_tone(self._scanner_curve(name), self.statistics_[name]["sketches"], content)
+            self.scanner_tones_ = tones
+
+    def _scanner_curve(self, name: str) -> ToneCurve:
+        source = self._summarize(self.statistics_[name])
+        return matching_curve(quantiles(source["distribution"]), self.pooled_quantiles_)
 
     def _tone_curve(self, radiograph: Radiograph) -> ToneCurve:
-        source = self._scanner_statistics(radiograph)
-        if source is not None:
-            curve = matching_curve(quantiles(source["distribution"]), self.pooled_quantiles_)
-        if source is None or self.scope == "mixed":
+        self._check_scanners([radiograph.scanner])
+        own_scope = self.scope == "image" or radiograph.scanner not in self.statistics_
+        if self.scope == "shrunk" and not own_scope:
+            curve = self._shrunk_curve(radiograph)
+        elif not own_scope:
+            curve = self._scanner_curve(radiograph.scanner)
+        if own_scope or self.scope == "mixed":
             own = quantiles(foreground_counts(radiograph, self.foreground))
             own_curve = matching_curve(own, self.reference_quantiles_)
-            curve = own_curve if source is None else weighted_mean(own_curve, curve, self.image_weight)
+            curve = own_curve if own_scope else weighted_mean(own_curve, curve, self.image_weight)
         if self.smoothness > 0:
             curve = smooth_curve(curve, self.smoothness)
         if self.max_slope is not None:
             curve = limit_slope(curve, self.max_slope)
         return curve
+
+    def _shrunk_curve(self, radiograph: Radiograph) -> ToneCurve:
+        tone = self.scanner_tones_[radiograph.scanner]
+        if not np.any(tone["share"]):  # the image itself need not be looked at
+            return ToneCurve.through(tone["x"], tone["y"])
+        own = sketch(foreground_counts(radiograph, self.foreground))
+        return shrunk_curve(tone, own, self.content_["limits"])
 
 
 class Nyul(ToneCurveMixin, ReferenceHarmonizer):

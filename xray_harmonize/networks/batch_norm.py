@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 @torch.inference_mode()
@@ -126,3 +128,34 @@ def _set_statistics(layers: list[_BatchNorm], moments: list[_Moments]) -> float:
         old_mean.copy_(mean)
         old_variance.copy_(variance)
     return moved
+
+
+def fold_batch_norm(network: nn.Module) -> None:
+    """Put every batch normalization of a ResNet into the convolution before it; the output changes by rounding alone.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode; changed in place. Pairs are told by name (``conv1`` and ``bn1``) and, in an
+        ``nn.Sequential``, by place.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval()
+    >>> images = torch.rand(1, 1, 5, 5)
+    >>> before = network(images)
+    >>> fold_batch_norm(network)
+    >>> torch.allclose(network(images), before, atol=1e-6), type(network[1]).__name__
+    (True, 'Identity')
+    """
+    for module in list(network.modules()):
+        children = dict(module.named_children())
+        names = list(children)
+        pairs = [(name, name.replace("conv", "bn", 1)) for name in names if name.startswith("conv")]
+        if isinstance(module, nn.Sequential):
+            pairs = list(pairwise(names))
+        for convolution, normalization in pairs:
+            first, second = children[convolution], children.get(normalization)
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, convolution, fuse_conv_bn_eval(first, second))
+                setattr(module, normalization, nn.Identity())

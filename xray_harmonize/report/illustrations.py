@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,20 @@ class Illustrator:
     reference : str
     random_state : int, default=0
         Which images are looked at.
+    learned : callable, optional
+        Gives the fitted harmonizer, for images after geometry, of a candidate that cannot be fitted to a few images
+        without labels.
     """
 
-    def __init__(self, X: ImageSet, reference: str, random_state: int = 0) -> None:
+    def __init__(
+        self,
+        X: ImageSet,
+        reference: str,
+        random_state: int = 0,
+        learned: Callable[[Candidate], Pipeline] | None = None,
+    ) -> None:
         assert X.scanner is not None
+        self.learned = learned
         self.X = X
         self.reference = reference
         rng = np.random.default_rng(random_state)
@@ -87,6 +97,9 @@ class Illustrator:
         """Fit a candidate to some images of the reference, and let it learn the other scanners where it can."""
         if candidate.name not in self._fitted:
             shaped = candidate.shaped(self.X)
+            if candidate.needs_labels and self.learned is not None:
+                self._fitted[candidate.name] = shaped, self.learned(candidate)
+                return self._fitted[candidate.name]
             harmonizer: Any = candidate.harmonizer(self.reference).fit(shaped[self.positions[self.reference]])
             others = [positions for name, positions in self.positions.items() if name != self.reference]
             if candidate.learns_scanners and others:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from xray_harmonize.evaluation.candidates import BASELINE
+from xray_harmonize.evaluation.candidates import BASELINE, SEES
 from xray_harmonize.evaluation.scores import WORST
 from xray_harmonize.evaluation.summary import CHOSEN
 from xray_harmonize.exceptions import InvalidParameterError
@@ -29,9 +29,6 @@ __all__ = [
 ]
 
 DASH = "–"
-
-# What a method may see of the test scanner, from least to most: methods are compared within a class first.
-SEES = ("nothing", "unlabelled images", "labelled images")
 
 _KEYS = ["protocol", "harmonizer", "sees", "scanner"]
 _FIGURES = ["auc", "auc_low", "auc_high", "difference", "difference_low", "difference_high"]
