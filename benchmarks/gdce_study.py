@@ -76,6 +76,9 @@ def _setting(options: argparse.Namespace, command: str) -> Setting:
     results = options.results or (options.cache / apart if apart else HERE / "results")
     figures = options.figures or (results if apart else HERE.parent / "docs" / "images")
     setting = replace(make(options.cache, results, figures, command), images=images)
+    if options.seeds is not None:
+        few = {"seeds": setting.seeds[: options.seeds], "few_seeds": setting.few_seeds[: options.seeds]}
+        setting = replace(setting, **few)
     if options.image_size is not None:
         gdce = {**setting.gdce, "view_size": min(256, options.image_size)}
         setting = replace(setting, classifier=setting.classifier.set_params(image_size=options.image_size), gdce=gdce)
@@ -101,11 +104,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rsna-labels", type=Path, help="stage_2_train_labels.csv")
     parser.add_argument("--rsna-mapping", type=Path, help="the organizers' file that tells whose image each is")
     parser.add_argument("--n", type=int, default=500, help="most images of a scanner and class of a folder")
+    parser.add_argument("--seeds", type=int, help="at most so many folds in every part")
     parser.add_argument("--image-size", type=int, help="pixels that the classifier sees; 64 for simulated images")
     parser.add_argument("--cache", type=Path, default=HERE / ".cache" / "gdce_study", help="finished pieces")
     parser.add_argument("--results", type=Path, help="where tables go")
     parser.add_argument("--figures", type=Path, help="where pictures go")
     options = parser.parse_args(arguments)
+    if options.seeds is not None and options.seeds < 1:
+        parser.error("--seeds must be at least 1")
     if bool(options.embed) != bool(options.images):
         parser.error("--embed and --images go together")
     if bool(options.rsna) != bool(options.rsna_labels):

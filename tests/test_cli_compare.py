@@ -252,7 +252,7 @@ def test_methods_that_see_labels_stand_in_a_class_of_their_own(monkeypatch, fold
     weights.write_bytes(b"never read without a perceptual loss")
     options = ["--protocol", "both", "--vgg-weights", weights, "--show", "far/3.png"]
     assert compare(monkeypatch, folder, tmp_path / "out", *options, settings=FEW) == 0
-    assert few_candidates == {"vgg_weights": weights, "gdce": {"device": "cpu", "speed": "fast", "view_size": 64}}
+    assert few_candidates == {"vgg_weights": weights, "gdce": {"device": "cpu", "speed": "faster", "view_size": 64}}
     printed = capsys.readouterr().out
     first = printed[: printed.index("AUC, leave one scanner out")]
     places = [first.index(name) for name in ("none", "CDF, scanner", "GDCE, scanner", "fine-tuned")]
@@ -303,7 +303,7 @@ def test_the_demo_leaves_out_what_takes_long_and_says_so(monkeypatch, tmp_path, 
     )
     monkeypatch.setattr(module, "_NOT_IN_DEMO", ("GDCE, scanner",))
     assert run(monkeypatch, "compare", "--demo", "--task", "pneumonia", "--out", tmp_path / "demo", *FEW) == 0
-    assert few_candidates["gdce"]["speed"] == "fast"
+    assert few_candidates["gdce"]["speed"] == "faster"
     warning = "warning: Left out: 'GDCE, scanner' takes too long for a demo. Name it with --harmonizer."
     assert capsys.readouterr().err.splitlines().count(warning) == 1
     assert "GDCE, scanner" not in set(pd.read_csv(tmp_path / "demo" / "summary.csv").harmonizer)

@@ -145,6 +145,7 @@ def test_statistics_leave_other_peoples_random_numbers_alone() -> None:
     [
         ("exact", "auto", torch.float32),
         ("fast", "auto", torch.bfloat16),
+        ("faster", "auto", torch.bfloat16),
         ("fast", "float32", torch.float32),
         ("exact", "bfloat16", torch.bfloat16),
     ],
@@ -152,7 +153,7 @@ def test_statistics_leave_other_peoples_random_numbers_alone() -> None:
 def test_fast_is_bfloat16_unless_a_precision_is_named(speed: str, precision: str, dtype: torch.dtype) -> None:
     _, loss = objective(speed=speed, precision=precision).labelled(site(scanner=0), site(), True, True)
     assert loss.dtype is dtype
-    assert loss.fast is (speed == "fast")
+    assert loss.halve is (speed == "faster")
 
 
 def test_random_features_are_warned_of() -> None:
@@ -173,7 +174,7 @@ def test_random_features_on_purpose_or_unused_are_not_warned_of(options: dict[st
         (("gram", "sum", 0.5, "exact"), "perceptual must be 'pooled', 'map' or None; got 'gram'"),
         (("map", "mean", 0.5, "exact"), "weighting must be one of smooth, sum, ratio; got 'mean'"),
         (("map", "sum", 1.5, "exact"), r"perceptual_weight must lie in \[0, 1\); got 1.5"),
-        (("map", "sum", 0.5, "faster"), "speed must be 'exact' or 'fast'; got 'faster'"),
+        (("map", "sum", 0.5, "quick"), "speed must be 'exact', 'fast' or 'faster'; got 'quick'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: tuple[Any, ...], message: str) -> None:

@@ -29,7 +29,7 @@ from xray_harmonize.exceptions import InvalidParameterError
         ({"perceptual": "maps"}, "perceptual must be 'pooled', 'map' or None; got 'maps'"),
         ({"weighting": "mean"}, "weighting must be one of smooth, sum, ratio; got 'mean'"),
         ({"perceptual_weight": 1.0}, r"perceptual_weight must lie in \[0, 1\); got 1.0"),
-        ({"speed": "slow"}, "speed must be 'exact' or 'fast'; got 'slow'"),
+        ({"speed": "slow"}, "speed must be 'exact', 'fast' or 'faster'; got 'slow'"),
         ({"schedule": "cosine"}, "schedule must be one of one_cycle, constant; got 'cosine'"),
         ({"lr": 0}, "lr must be above 0; got 0"),
         ({"patience": 0}, "patience must be None or at least 1; got 0"),

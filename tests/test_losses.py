@@ -262,10 +262,10 @@ def test_an_unknown_kind_of_perceptual_features_is_refused() -> None:
 # -- fast -------------------------------------------------------------------------------------------------------------
 
 
-def test_fast_shows_vgg_half_the_side_where_enough_is_left(vgg: VGGFeatures) -> None:
-    fast = FrozenNetworks(None, vgg, "map", fast=True)
-    assert fast.perceptual_features(textures(1, 128)).shape[-1] == 32
-    assert fast.perceptual_features(textures(1, 96)).shape[-1] == 48
+def test_vgg_can_be_shown_half_the_side_where_enough_is_left(vgg: VGGFeatures) -> None:
+    halved = FrozenNetworks(None, vgg, "map", halve=True)
+    assert halved.perceptual_features(textures(1, 128)).shape[-1] == 32
+    assert halved.perceptual_features(textures(1, 96)).shape[-1] == 48
 
 
 @pytest.mark.parametrize("perceptual", ["pooled", "map"])
@@ -273,8 +273,8 @@ def test_fast_gradients_are_close_to_exact_ones(perceptual: str) -> None:
     network, vgg, images = used_network(), VGGFeatures(), textures(3, 128)
     other = textures(3, 128, seed=7) ** 2
     gradients = []
-    for fast, dtype in ((False, torch.float32), (True, torch.bfloat16)):
-        loss = LabelLoss(frozen(network), vgg, LossWeighting("sum", 0.5), perceptual, fast, dtype)
+    for halve, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        loss = LabelLoss(frozen(network), vgg, LossWeighting("sum", 0.5), perceptual, halve, dtype)
         like = loss.perceptual_features(other) if perceptual == "pooled" else other
         alpha = coefficients(3)
         value = loss(alpha, {"image": images, "label": torch.tensor([0, 1, 1]), "part": torch.zeros(3), "like": like})

@@ -127,7 +127,7 @@ def compare(
     if vgg_weights is not None and not vgg_weights.is_file():
         raise InvalidParameterError(f"--vgg-weights {vgg_weights}: there is no such file. Name one, or leave it out.")
     # The curve's network need not see more of an image than the classifier does; it would only take longer.
-    gdce = {"device": device, "speed": "fast", "view_size": min(256, max(64, image_size))}
+    gdce = {"device": device, "speed": "faster", "view_size": min(256, max(64, image_size))}
     candidates = default_candidates(vgg_weights, gdce)
     left_out: dict[str, str] = {}
     if harmonizer:

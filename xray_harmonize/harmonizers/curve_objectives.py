@@ -25,7 +25,7 @@ from xray_harmonize.networks.resnet import RadiographResNet
 from xray_harmonize.networks.vgg import VGGFeatures
 from xray_harmonize.training import resolve_precision
 
-SPEEDS = ("exact", "fast")
+SPEEDS = ("exact", "fast", "faster")
 RANDOM = "random"
 
 
@@ -63,7 +63,7 @@ class Objective:
         if perceptual not in PERCEPTUAL:
             raise InvalidParameterError(f"perceptual must be 'pooled', 'map' or None; got {perceptual!r}.")
         if speed not in SPEEDS:
-            raise InvalidParameterError(f"speed must be 'exact' or 'fast'; got {speed!r}.")
+            raise InvalidParameterError(f"speed must be 'exact', 'fast' or 'faster'; got {speed!r}.")
 
     def labelled(
         self, sources: CurveImages, reference: CurveImages, enhance_reference: bool, flip: bool
@@ -155,9 +155,8 @@ class Objective:
         return LossWeighting(self.weighting, self.perceptual_weight)
 
     def _how(self) -> tuple[str | None, bool, torch.dtype]:
-        fast = self.speed == "fast"
-        precision = "bfloat16" if fast and self.precision == "auto" else self.precision
-        return self.perceptual, fast, resolve_precision(precision, self.device)
+        precision = "bfloat16" if self.speed != "exact" and self.precision == "auto" else self.precision
+        return self.perceptual, self.speed == "faster", resolve_precision(precision, self.device)
 
 
 @torch.no_grad()

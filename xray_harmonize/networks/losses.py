@@ -101,8 +101,8 @@ class FrozenNetworks(nn.Module):
     vgg : VGGFeatures or None
     perceptual : {"pooled", "map", None}
         Which perceptual features: channel means (as released) or whole maps (as printed).
-    fast : bool, default=False
-        Compute in bfloat16 on a CPU, and show VGG images of half the side where they stay 64 or more pixels wide.
+    halve : bool, default=False
+        Show VGG images of half the side, where they stay 64 or more pixels wide.
     dtype : torch.dtype, default=torch.float32
         Type to compute in.
     """
@@ -112,7 +112,7 @@ class FrozenNetworks(nn.Module):
         discriminator: RadiographResNet | None,
         vgg: VGGFeatures | None,
         perceptual: str | None = "pooled",
-        fast: bool = False,
+        halve: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class FrozenNetworks(nn.Module):
         self.discriminator = discriminator
         self.vgg = None if perceptual is None else vgg
         self.perceptual = perceptual
-        self.fast = fast
+        self.halve = halve
         self.dtype = dtype
 
     def train(self, mode: bool = True) -> FrozenNetworks:
@@ -135,7 +135,7 @@ class FrozenNetworks(nn.Module):
     def perceptual_features(self, images: torch.Tensor) -> torch.Tensor:
         """Features that the perceptual loss compares, of shape (n, 128) or (n, 128, height / 2, width / 2)."""
         assert self.vgg is not None
-        if self.fast and images.shape[-1] >= 128:
+        if self.halve and images.shape[-1] >= 128:
             images = functional.avg_pool2d(images, 2)
         with autocast(images.device, self.dtype):
             features = self.vgg.pooled(images) if self.perceptual == "pooled" else self.vgg(images)
@@ -165,7 +165,7 @@ class LabelLoss(FrozenNetworks):
 
     Parameters
     ----------
-    discriminator, vgg, perceptual, fast, dtype
+    discriminator, vgg, perceptual, halve, dtype
         As :class:`FrozenNetworks`.
     weighting : LossWeighting
 
@@ -181,10 +181,10 @@ class LabelLoss(FrozenNetworks):
         vgg: VGGFeatures | None,
         weighting: LossWeighting,
         perceptual: str | None = "pooled",
-        fast: bool = False,
+        halve: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(discriminator, vgg, perceptual, fast, dtype)
+        super().__init__(discriminator, vgg, perceptual, halve, dtype)
         self.weighting = weighting
 
     def forward(self, alpha: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -264,7 +264,7 @@ class DistributionLoss(FrozenNetworks):
 
     Parameters
     ----------
-    discriminator, vgg, perceptual, fast, dtype
+    discriminator, vgg, perceptual, halve, dtype
         As :class:`FrozenNetworks`; either network may be None.
     weighting : LossWeighting
         Its task is the distance of grey values.
@@ -286,10 +286,10 @@ class DistributionLoss(FrozenNetworks):
         weighting: LossWeighting,
         reference: Mapping[str, torch.Tensor],
         perceptual: str | None = "pooled",
-        fast: bool = False,
+        halve: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(discriminator, vgg, perceptual, fast, dtype)
+        super().__init__(discriminator, vgg, perceptual, halve, dtype)
         self.weighting = weighting
         for name, value in reference.items():
             self.register_buffer(f"reference_{name}", value)
