@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # The demo is to end within minutes: GDCE trains a network for every scanner, half and seed.
-_NOT_IN_DEMO = ("GDCE, image",)
+_NOT_IN_DEMO = ("GDCE, image", "GDCE, scanner")
 
 
 class ProtocolChoice(StrEnum):

@@ -148,10 +148,10 @@ class FrozenNetworks(nn.Module):
             features = self.discriminator.features(images)
         return features.float()
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of the discriminator, of shape (n, n_classes)."""
+    def logits(self, images: torch.Tensor, exact: bool = False) -> torch.Tensor:
+        """Logits of the discriminator, of shape (n, n_classes); with ``exact`` in float32 whatever the type."""
         assert self.discriminator is not None
-        with autocast(images.device, self.dtype):
+        with autocast(images.device, torch.float32 if exact else self.dtype):
             logits: torch.Tensor = self.discriminator(images)
         return logits.float()
 
