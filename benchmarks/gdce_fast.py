@@ -166,6 +166,7 @@ def main() -> None:
         width=options.width, image_size=options.size, max_epochs=options.epochs, random_state=0
     ).fit(X[of_reference], y[of_reference])
     fixed = {"batch_size": options.batch_size, "view_size": options.view_size, "max_steps": options.steps}
+    name = f"gdce_fast_{options.name}.csv" if options.name else "gdce_fast.csv"
     table: list[dict[str, object]] = []
     for scope, start, seed in product(options.scopes, options.starts, options.seeds):
         gdce = GDCE(reference, discriminator, scope=scope, start=start, vgg_weights=options.vgg_weights, **fixed)
@@ -177,8 +178,7 @@ def main() -> None:
             print(scope, start, seed, rows[-1], f"along it {max(float(row['max_difference']) for row in rows):.4f}")
             about = {"source": options.source, "size": options.size, "scope": scope, "start": start, "seed": seed}
             table += [{**about, **row} for row in rows]
-    name = f"gdce_fast_{options.name}.csv" if options.name else "gdce_fast.csv"
-    write_result(RESULTS / name, pd.DataFrame(table), f"python {shlex.join(sys.argv)}")
+        write_result(RESULTS / name, pd.DataFrame(table), f"python {shlex.join(sys.argv)}")
 
 
 if __name__ == "__main__":
