@@ -19,7 +19,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     {"exceptions"},
     {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training"},
-    {"tone", "callbacks", "networks", "dicom"},
+    {"tone", "callbacks", "networks", "download"},
+    {"dicom"},
     {"persistence"},
     {"raster"},
     {"reading"},
@@ -27,7 +28,7 @@ FLOORS = [
     {"image_sources"},
     {"images"},
     {"geometry", "adaptation", "catalog"},
-    {"classifiers", "datasets"},
+    {"classifiers", "datasets", "archive"},
     {"harmonizers"},
     {"evaluation"},
     {"report"},
