@@ -14,11 +14,14 @@ __version__ = "0.1.0"
 # Public name -> module that defines it.
 _PUBLIC = {
     "CDFMatching": "harmonizers.cdf",
+    "Catalog": "catalog.store",
     "CropForeground": "geometry",
+    "DeepFeatures": "classifiers.deep_features",
     "FourierSwap": "harmonizers.fourier",
     "FullRange": "harmonizers.linear",
     "GDCE": "harmonizers.gdce",
     "ImageSet": "images",
+    "IntensityFeatures": "classifiers.intensity_features",
     "LeaveOneScannerOut": "evaluation.splitters",
     "MinMax": "harmonizers.linear",
     "MultiBand": "harmonizers.bands",
@@ -26,6 +29,7 @@ _PUBLIC = {
     "Radiograph": "radiograph",
     "ResNetClassifier": "classifiers.resnet",
     "Resize": "geometry",
+    "ScannerClassifier": "classifiers.scanner_classifier",
     "ToneCurve": "tone",
     "WindowClamp": "harmonizers.linear",
     "XRayHarmonizeError": "exceptions",

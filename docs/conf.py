@@ -1,0 +1,62 @@
+"""How the documentation is built: ``make docs``."""
+
+from __future__ import annotations
+
+import os
+
+from sphinx_gallery.sorting import ExplicitOrder, FileNameSortKey
+
+import xray_harmonize
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+project = "xray_harmonize"
+author = "the xray_harmonize developers"
+version = release = xray_harmonize.__version__
+html_title = f"xray_harmonize {release}"
+language = "en"
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+exclude_patterns = ["build", "sg_execution_times.rst"]
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc tells types, shapes and units
+numpydoc_show_class_members = False
+numpydoc_validation_checks: set[str] = set()
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"plot_",
+    "within_subsection_order": FileNameSortKey,
+    "subsection_order": ExplicitOrder(["*"]),
+    "remove_config_comments": True,
+    "abort_on_example_error": True,
+    "min_reported_time": 1,
+    "show_memory": False,
+    "download_all_examples": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_theme_options = {
+    "show_prev_next": True,
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_copy_source = False
+html_show_sourcelink = False
