@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xray_harmonize.catalog.age import age_in_years
 from xray_harmonize.catalog.selection import Flow, draw, write_table
+from xray_harmonize.dicom.age import age_in_years
 from xray_harmonize.exceptions import NotEnoughImagesError
 
 

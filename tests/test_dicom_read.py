@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dicom_factory import make_dicom, modality_lut
+from pydicom import dcmread
 from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from xray_harmonize.dicom.header import parse_dicom, pixel_header
 from xray_harmonize.dicom.read import read_dicom, read_dicom_size, read_header
+from xray_harmonize.dicom.stored import stored_values
 
 
 def test_meta_holds_the_scanner_and_no_name(tmp_path: Path) -> None:
@@ -141,3 +146,65 @@ def test_collimator_of_the_real_philips_image_is_told_not_to_be_in_pixels(real_d
     meta = read_dicom(path).meta
     assert (meta["collimator_left"], meta["collimator_right"]) == (-184, 184)
     assert meta["collimator_in_pixels"] is False
+
+
+# Which program of dcmtk or GDCM writes the file uncompressed
+OTHER_DECODERS = {
+    "dx_canon_chest_mono1_j2k_lossless": ["gdcmconv", "--raw"],
+    "cr_philips_chest_j2k": ["gdcmconv", "--raw"],
+    "cr_fuji_chest_mono1_nopreamble": ["dcmconv", "+te"],
+    "cr_fuji_leg_j2k_lossless": ["gdcmconv", "--raw"],
+    "cr_fuji_hip_jpeg_lossless": ["dcmdjpeg"],
+    "cr_konica_chest_mono1_jpeg": ["dcmdjpeg"],
+    "cr_dental_modality_lut": ["dcmdjpeg"],
+    "mg_ge_senographe_voi_lut": ["dcmdjpeg"],
+}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", OTHER_DECODERS)
+def test_stored_values_of_the_real_file_are_those_of_another_toolkit(
+    real_data: Path, tmp_path: Path, name: str
+) -> None:
+    path = real_data / "dicom" / f"{name}.dcm"
+    program, *options = OTHER_DECODERS[name]
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed; it decodes {name} independently")
+    plain = tmp_path / "plain.dcm"
+    subprocess.run([program, *options, path, plain], check=True, capture_output=True)
+
+    dataset = parse_dicom(path, max_bytes=2**28)
+    header = pixel_header(dataset, name)
+    stored = stored_values(dataset, header, name)
+    data = dcmread(plain).PixelData
+    theirs = np.frombuffer(data, f"<u{header.bits_allocated // 8}")[: stored.size].reshape(stored.shape)
+    np.testing.assert_array_equal(stored, theirs)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_real_file_keeps_its_polarity_behind_the_voi_of_its_header(real_data: Path, name: str) -> None:
+    path = real_data / "dicom" / f"{name}.dcm"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    image = read_dicom(path, voi="auto")
+    assert image.bits_stored == (10 if REAL_FILES[name][5] is None else 16)
+    dark, bright = (image.pixels[row : row + 40, column : column + 40].mean() for row, column in DARK_AND_BRIGHT[name])
+    assert dark + 0.05 * (2**image.bits_stored - 1) < bright
+    assert "; modality: LUT" in image.meta["provenance"] or name != "cr_dental_modality_lut"
+
+
+@pytest.mark.realdata
+def test_voi_lut_of_the_real_mammogram_shows_what_its_sigmoid_window_shows(real_data: Path) -> None:
+    path = real_data / "dicom" / "mg_ge_senographe_voi_lut.dcm"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    lut, window = (read_dicom(path, voi=voi) for voi in ("lut", "window"))
+    assert lut.mask is not None
+    # Two ways of the vendor to say "normal", which agree within a tenth of full scale
+    assert np.abs(lut.pixels[lut.mask] / 65535 - window.pixels[lut.mask] / 65535).max() < 0.1
+    assert read_dicom(path, voi="auto").meta["provenance"] == lut.meta["provenance"]
+    assert "VOI: LUT of 3447 entries of 12 bits from 625 (0028,3010)" in lut.meta["provenance"]
+    assert lut.meta["pixel_spacing_source"] == "ImagerPixelSpacing / magnification"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_dicom import lossless_jpeg, whole_files
 from dicom_factory import (
     NATIVE,
     make_baseline_jpeg,
@@ -14,11 +15,14 @@ from dicom_factory import (
     make_encapsulated,
     stored_sample,
 )
+from PIL import Image
 from pydicom.pixels.decoders import JPEG2000LosslessDecoder
 from pydicom.uid import (
     MPEG2MPML,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     RLELossless,
 )
 
@@ -62,6 +66,33 @@ def test_baseline_jpeg_is_decoded(tmp_path: Path) -> None:
     stored = np.add.outer(np.arange(32), np.arange(24)).astype(np.uint8) * 4
     image = read_dicom(make_baseline_jpeg(tmp_path / "a.dcm", stored, photometric="MONOCHROME1"))
     np.testing.assert_allclose(image.pixels.astype(int), 255 - stored.astype(int), atol=3)
+
+
+def test_baseline_jpeg_is_decoded_as_pillow_does(tmp_path: Path) -> None:
+    stored = np.random.default_rng(1).integers(0, 255, (64, 64), dtype=np.uint8)
+    path = make_baseline_jpeg(tmp_path / "a.dcm", stored)
+    content = path.read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[content.index(b"\xff\xd8") :])
+    with Image.open(tmp_path / "a.jpg") as image:
+        np.testing.assert_array_equal(read_dicom(path).pixels, np.asarray(image))
+
+
+@pytest.mark.parametrize("bits_stored", [8, 12, 16])
+def test_lossless_jpeg_gives_the_same_pixels(tmp_path: Path, bits_stored: int) -> None:
+    stored = stored_sample(bits_stored, signed=False, shape=(20, 31))
+    codestream_ = lossless_jpeg(stored, bits_stored)
+    path = make_encapsulated(tmp_path / "a.dcm", stored, codestream_, JPEGLosslessSV1, bits_stored=bits_stored)
+    np.testing.assert_array_equal(read_dicom(path).pixels, stored)
+
+
+def test_every_lossless_encoding_of_one_image_gives_the_same_pixels(tmp_path: Path) -> None:
+    contents = whole_files(tmp_path)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(contents["no Part 10 header"])
+    plain = read_dicom(path).pixels
+    for name in ("RLE Lossless", "JPEG 2000 Image Compression (Lossless Only)", "JPEG lossless"):
+        path.write_bytes(contents[name])
+        np.testing.assert_array_equal(read_dicom(path).pixels, plain)
 
 
 def test_lossy_overshoot_is_clipped_before_the_inversion(tmp_path: Path) -> None:
@@ -119,3 +150,29 @@ def test_codestream_header_is_found_behind_other_segments_and_fill_bytes() -> No
 @pytest.mark.parametrize("frame", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda\0\4\0\0", b"\xff\x4f\xff\x51", bytes(64)])
 def test_codestream_that_tells_nothing_is_none(frame: bytes) -> None:
     assert codestream(frame) is None
+
+
+def test_codestream_header_is_found_inside_its_file_format() -> None:
+    siz = bytes.fromhex("ff4fff51 0029 0000 00000140 00000100") + bytes(8) + bytes(16) + bytes.fromhex("0001 0b0101")
+    wrapped = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40) + siz
+    assert codestream(siz) == codestream(wrapped) == Codestream(rows=256, columns=320, precision=12)
+
+
+def test_codestream_of_several_components_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    jpeg = bytes.fromhex("ffd8 ffc3 0011 08 0004 0004 03 011100 021100 031100")
+    path = make_encapsulated(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), jpeg, JPEGLosslessSV1)
+    with pytest.raises(ImageReadError, match=r"a\.dcm: the compressed image has 3 components, expected 1 as the"):
+        read_dicom(path)
+
+
+def test_codestream_without_a_readable_header_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = make_encapsulated(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), b"not a codestream", JPEGBaseline8Bit)
+    with pytest.raises(ImageReadError, match=r"begins with 6e 6f 74 20 61 20 63 6f, expected the frame header of a"):
+        read_dicom(path)
+
+
+def test_run_lengths_that_swell_beyond_the_image_are_refused_before_they_are_expanded(tmp_path: Path) -> None:
+    swelling = bytes([1, 0, 0, 0, 64, *[0] * 59]) + b"\x81\0" * 2_200_000
+    path = make_encapsulated(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), swelling, RLELossless)
+    with pytest.raises(ImageReadError, match=r"run-length coded pixel data expands to more than 268435456 bytes, exp"):
+        read_dicom(path)

@@ -247,6 +247,21 @@ def test_dicom_files_bring_scanner_patient_and_window_of_their_headers(tmp_path:
     assert len(ImageSet.from_dicom([])) == 0
 
 
+def test_dicom_files_for_processing_and_for_presentation_mix_only_where_asked_for(tmp_path: Path) -> None:
+    from dicom_factory import make_dicom
+
+    stored = np.zeros((3, 4), dtype="uint16")
+    paths = [
+        make_dicom(tmp_path / f"{kind}.dcm", stored, PresentationIntentType=f"FOR {kind}")
+        for kind in ("PROCESSING", "PRESENTATION")
+    ]
+    with pytest.raises(InvalidParameterError, match=r"PROCESSING\.dcm\) and .*PRESENTATION\.dcm\) .*mixed_intent=True"):
+        ImageSet.from_dicom(paths)
+    intents = ImageSet.from_dicom(paths, mixed_intent=True).meta["presentation_intent"]
+    assert intents.tolist() == ["FOR PROCESSING", "FOR PRESENTATION"]
+    assert len(ImageSet.from_dicom(paths[:1])) == 1
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [

@@ -187,12 +187,14 @@ class ImageSet:
         return cls(list(table.paths), scanner=table.scanner, patient=table.patient, meta=meta)
 
     @classmethod
-    def from_dicom(cls, paths: Iterable[str | Path]) -> ImageSet:
+    def from_dicom(cls, paths: Iterable[str | Path], *, mixed_intent: bool = False) -> ImageSet:
         """Make a lazy set of DICOM files, its meta read from their headers.
 
         Parameters
         ----------
         paths : iterable of path
+        mixed_intent : bool, default=False
+            Whether images for processing and images for presentation may be in one set.
 
         Returns
         -------
@@ -203,11 +205,16 @@ class ImageSet:
         ------
         ImageReadError
             If a file is no readable DICOM image.
+        InvalidParameterError
+            If some images are FOR PROCESSING and some FOR PRESENTATION, unless ``mixed_intent``.
         """
+        from xray_harmonize.dicom.intent import check_one_intent
         from xray_harmonize.dicom.read import read_header
 
         files = [Path(path) for path in paths]
         headers = [read_header(path) for path in files]
+        if not mixed_intent:
+            check_one_intent([one["presentation_intent"] for one in headers], files)
         scanner = [" ".join(filter(None, (one["manufacturer"], one["model"]))) or "unknown" for one in headers]
         return cls(files, scanner=scanner, patient=[one["patient"] for one in headers], meta=pd.DataFrame(headers))
 

@@ -36,9 +36,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from xray_harmonize.catalog.age import age_in_years
 from xray_harmonize.catalog.csv_columns import read_columns
 from xray_harmonize.catalog.selection import Flow, Selection, check_count, draw
+from xray_harmonize.dicom.age import age_in_years
 from xray_harmonize.exceptions import InvalidParameterError, LabelTableError
 
 SCANNERS: Mapping[str, str] = MappingProxyType(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydicom.dataset import Dataset
 
-from xray_harmonize.catalog.age import age_in_years
+from xray_harmonize.dicom.age import age_in_years
 from xray_harmonize.dicom.header import MAX_PIXELS, parse_dicom, pixel_header
 from xray_harmonize.dicom.stored import check_decoder
 from xray_harmonize.exceptions import NotEnoughImagesError, XRayHarmonizeError

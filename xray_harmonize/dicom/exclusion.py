@@ -16,10 +16,12 @@ from pydicom.dataset import Dataset
 from xray_harmonize.dicom.header import PixelHeader
 from xray_harmonize.exceptions import XRayHarmonizeWarning
 
+Shutters = dict[str, np.ndarray]
+
 _EDGES = ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
 
 
-def counted_pixels(dataset: Dataset, stored: np.ndarray, header: PixelHeader, name: str) -> np.ndarray | None:
+def counted_pixels(dataset: Dataset, stored: np.ndarray, header: PixelHeader, shutters: Shutters) -> np.ndarray | None:
     """Mark the pixels that are neither padding nor behind the display shutter.
 
     Parameters
@@ -30,8 +32,8 @@ def counted_pixels(dataset: Dataset, stored: np.ndarray, header: PixelHeader, na
         Stored values, before rescale and polarity: padding is a stored value (PS3.3 C.7.5.1.1.2).
     header : PixelHeader
         Checked attributes of the pixels.
-    name : str
-        What warnings call the file.
+    shutters : dict
+        As :func:`shutter_openings` gives them.
 
     Returns
     -------
@@ -42,19 +44,44 @@ def counted_pixels(dataset: Dataset, stored: np.ndarray, header: PixelHeader, na
     padding = padding_range(dataset, header)
     if padding is not None:
         mask &= (stored < padding[0]) | (stored > padding[1])
-    for shape in _shutter_shapes(dataset):
-        opening = _OPENINGS[shape](dataset, stored.shape)
+    for opening in shutters.values():
+        mask &= opening
+    return None if mask.all() else mask
+
+
+def shutter_openings(dataset: Dataset, header: PixelHeader, name: str) -> Shutters:
+    """Open the display shutters (PS3.3 C.7.6.11): what is seen lies within all of them.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        The file.
+    header : PixelHeader
+        Checked attributes of the pixels.
+    name : str
+        What warnings call the file.
+
+    Returns
+    -------
+    dict of str to ndarray of bool of shape (rows, columns)
+        True where a shutter of this shape leaves the image to be seen. One that leaves nothing, or whose position
+        cannot be read, is left out with a warning.
+    """
+    shape = (header.rows, header.columns)
+    openings: Shutters = {}
+    for kind in _shutter_shapes(dataset):
+        opening = _OPENINGS[kind](dataset, shape)
         if opening is None or not opening.any():
             warnings.warn(
-                f"{name}: the {shape} display shutter (0018,1600) leaves nothing of the {stored.shape[0]} x "
-                f"{stored.shape[1]} image, or its position cannot be read; expected an opening inside the image. "
+                f"{name}: the {kind} display shutter (0018,1600) leaves nothing of the {shape[0]} x "
+                f"{shape[1]} image, or its position cannot be read; expected an opening inside the image. "
                 "It is left out.",
                 XRayHarmonizeWarning,
                 stacklevel=2,
             )
             continue
-        mask &= opening
-    return None if mask.all() else mask
+        openings[kind] = opening
+    return openings
 
 
 def padding_range(dataset: Dataset, header: PixelHeader) -> tuple[int, int] | None:
@@ -62,11 +89,11 @@ def padding_range(dataset: Dataset, header: PixelHeader) -> tuple[int, int] | No
 
     Pixel Padding Range Limit may lie on either side of Pixel Padding Value.
     """
-    value = _numbers(dataset, "PixelPaddingValue")
+    value = numbers(dataset, "PixelPaddingValue")
     if not value:
         return None
     first = header.in_pixel_representation(int(value[0]))
-    limit = _numbers(dataset, "PixelPaddingRangeLimit")
+    limit = numbers(dataset, "PixelPaddingRangeLimit")
     last = header.in_pixel_representation(int(limit[0])) if limit else first
     return min(first, last), max(first, last)
 
@@ -81,7 +108,7 @@ def collimator(dataset: Dataset, header: PixelHeader) -> dict[str, Any]:
         ``collimator_in_pixels``: False where they cannot be positions in this image, since some devices write
         millimetres from the central ray; None where there are none.
     """
-    edges = [_numbers(dataset, f"Collimator{edge}") for edge in _EDGES]
+    edges = [numbers(dataset, f"Collimator{edge}") for edge in _EDGES]
     values = [int(edge[0]) if edge else None for edge in edges]
     plausible: bool | None = None
     if None not in values:
@@ -103,7 +130,7 @@ def _shutter_shapes(dataset: Dataset) -> list[str]:
 
 def _rectangle(dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray | None:
     """Open a rectangular shutter; rows and columns on its edges, counted from 1, are seen."""
-    edges = [_numbers(dataset, f"Shutter{edge}") for edge in _EDGES]
+    edges = [numbers(dataset, f"Shutter{edge}") for edge in _EDGES]
     if not all(edges):
         return None
     left, right, upper, lower = (int(edge[0]) for edge in edges)
@@ -114,18 +141,19 @@ def _rectangle(dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _circle(dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray | None:
     """Open a circular shutter, its centre as row and column counted from 1."""
-    center = _numbers(dataset, "CenterOfCircularShutter")
-    radius = _numbers(dataset, "RadiusOfCircularShutter")
+    center = numbers(dataset, "CenterOfCircularShutter")
+    radius = numbers(dataset, "RadiusOfCircularShutter")
     if len(center) != 2 or not radius:
         return None
-    rows = np.arange(1, shape[0] + 1)[:, None] - center[0]
-    columns = np.arange(1, shape[1] + 1)[None, :] - center[1]
-    return rows.astype(float) ** 2 + columns.astype(float) ** 2 <= radius[0] ** 2
+    rows = (np.arange(1, shape[0] + 1)[:, None] - center[0]) ** 2
+    columns = (np.arange(1, shape[1] + 1)[None, :] - center[1]) ** 2
+    # Compared without the sum of the two, which would be eight bytes a pixel
+    return columns <= radius[0] ** 2 - rows
 
 
 def _polygon(dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray | None:
     """Open a polygonal shutter, its vertices as row and column in turn, counted from 1."""
-    vertices = _numbers(dataset, "VerticesOfThePolygonalShutter")
+    vertices = numbers(dataset, "VerticesOfThePolygonalShutter")
     if len(vertices) < 6 or len(vertices) % 2:
         return None
     # Vertices may lie beyond the image, but not so far that the rasterizer's integers overflow
@@ -140,8 +168,8 @@ def _polygon(dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray | None:
 _OPENINGS = {"RECTANGULAR": _rectangle, "CIRCULAR": _circle, "POLYGONAL": _polygon}
 
 
-def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """All values of a numeric attribute, empty where it is absent or holds anything but finite numbers."""
+def numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """Read all values of a numeric attribute, none where it is absent or holds anything but finite numbers."""
     try:
         value = dataset.get(keyword)
         if value is None or isinstance(value, str):

@@ -2,7 +2,8 @@
 
 The chain of PS3.3 C.11 is: stored value, modality LUT or rescale, VOI LUT, presentation polarity. Pixels of a
 :class:`~xray_harmonize.radiograph.Radiograph` stand after the first of these and in the polarity of the last, counted
-from the smallest value that the header allows. With the modality value ``m`` of a stored value ``v``:
+from the smallest value that the header allows, unless a VOI is asked for (:mod:`~xray_harmonize.dicom.voi`). With the
+modality value ``m`` of a stored value ``v``:
 
 * rescale, ``m = slope * v + intercept``: ``level = (m - m_min) / abs(slope)``, where ``m_min`` is the smallest ``m``
   that ``bits_stored`` bits can give. That is ``v - v_min`` for a positive slope and ``v_max - v`` for a negative one:
@@ -47,6 +48,8 @@ class ModalityTransform:
         ``modality value = offset + scale * level``, with ``scale > 0``.
     table : ndarray, optional
         Modality LUT; stored values before and after it take its first and last entry (PS3.3 C.11.1.1).
+    source : str
+        What it is and which tags it came from.
     """
 
     bits: int
@@ -55,11 +58,17 @@ class ModalityTransform:
     offset: float = 0.0
     scale: float = 1.0
     table: np.ndarray | None = None
+    source: str = "none"
 
     @property
     def full_scale(self) -> int:
         """Largest level."""
         return (1 << self.bits) - 1
+
+    def modality_values(self) -> np.ndarray:
+        """Modality value of each level, float64 of shape (2**bits,), rising."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a rescale beyond floats is for the caller to refuse
+            return self.offset + self.scale * np.arange(1 << self.bits, dtype=np.float64)
 
     def levels(self, stored: np.ndarray) -> np.ndarray:
         """Map stored values to levels, uint8 up to 8 bits and uint16 above, in new memory."""
@@ -84,9 +93,14 @@ def modality_transform(dataset: Dataset, header: PixelHeader, name: str) -> Moda
     """
     sequence = dataset.get("ModalityLUTSequence")
     if sequence:
-        little_endian = dataset.original_encoding[1] is not False
-        table, first = _modality_table(sequence[0], header, name, little_endian=little_endian)
-        return ModalityTransform(max(int(table.max()).bit_length(), 1), first, table=table)
+        what = "Modality LUT Sequence (0028,3000)"
+        table, first, _ = lookup_table(sequence[0], name, what, little_endian=is_little_endian(dataset))
+        return ModalityTransform(
+            bits=max(int(table.max()).bit_length(), 1),
+            first=header.in_pixel_representation(first),
+            table=table,
+            source="LUT (0028,3000)",
+        )
     slope = _finite(dataset, "RescaleSlope", 1.0, name)
     intercept = _finite(dataset, "RescaleIntercept", 0.0, name)
     if slope == 0:
@@ -95,36 +109,70 @@ def modality_transform(dataset: Dataset, header: PixelHeader, name: str) -> Moda
             "Correct the header."
         )
     first = header.lowest if slope > 0 else header.highest
+    tags = (("RescaleSlope", "(0028,1053)"), ("RescaleIntercept", "(0028,1052)"))
+    told = "".join(tag for keyword, tag in tags if keyword in dataset)
     return ModalityTransform(
         header.bits_stored,
         first,
         sign=1 if slope > 0 else -1,
         offset=slope * first + intercept,
         scale=abs(slope),
+        source=f"slope {slope:g}, intercept {intercept:g} {told}" if told else "none",
     )
 
 
-def _modality_table(item: Dataset, header: PixelHeader, name: str, *, little_endian: bool) -> tuple[np.ndarray, int]:
-    """Entries and first mapped value of a LUT (PS3.3 C.11.1.1), whichever way they are packed."""
+def is_little_endian(dataset: Dataset) -> bool:
+    """Tell the byte order that the data set was written in."""
+    return dataset.original_encoding[1] is not False
+
+
+def lookup_table(item: Dataset, name: str, what: str, *, little_endian: bool) -> tuple[np.ndarray, int, int]:
+    """Read the entries of a LUT (PS3.3 C.11.1.1, C.11.2.1.1), whichever way they are packed.
+
+    Entries of 16 bits fill a word each. Entries of 8 bits come one to a word or two, the earlier one in the lower
+    byte (PS3.5 8.1.1), so that in a big-endian file the second byte is the first entry.
+
+    Parameters
+    ----------
+    item : pydicom.Dataset
+        Item of a Modality or VOI LUT Sequence.
+    name, what : str
+        What errors call the file and the sequence.
+    little_endian : bool
+        Byte order of the file.
+
+    Returns
+    -------
+    table : ndarray of int64 of shape (n,)
+        The entries.
+    first : int
+        First value mapped, as the file has it: its signedness is for the caller to know.
+    bits : int
+        Third value of the descriptor, unchecked.
+
+    Raises
+    ------
+    InvalidImageError
+        The item does not hold what its descriptor says.
+    """
     try:
-        n_entries, first, _ = (int(value) for value in item.LUTDescriptor)
-        n_entries = n_entries or 65536  # 2**16 does not fit into 16 bits and is written as 0
+        n_entries, first, bits = (int(value) for value in item.LUTDescriptor)
+        n_entries = n_entries & 0xFFFF or 65536  # 2**16 does not fit into 16 bits and is written as 0
         data = item.LUTData
         if isinstance(data, bytes):
-            # PS3.5 A.2: byte order is the file's; entries of 8 bits come one or two to a word
-            order = "<" if little_endian else ">"
-            dtype = f"{order}u2" if len(data) >= 2 * n_entries else "u1"
-            table = np.frombuffer(data, dtype).astype(np.int64)
+            table = np.frombuffer(data + b"\0" * (len(data) % 2), "<u2" if little_endian else ">u2").astype(np.int64)
         else:
             table = np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF
+        if len(table) < n_entries <= 2 * len(table) and bits <= 8:
+            table = np.stack([table & 0xFF, table >> 8], axis=1).ravel()
         if len(table) < n_entries:
             raise ValueError(f"{len(table)} entries of {n_entries}")
     except Exception as error:  # a damaged element raises whatever its parser does
         raise InvalidImageError(
-            f"{name}: the Modality LUT Sequence (0028,3000) cannot be used ({error}), expected as many LUT Data "
+            f"{name}: the {what} cannot be used ({error}), expected as many LUT Data "
             "(0028,3006) as LUT Descriptor (0028,3002) says; the header is damaged."
         ) from error
-    return table[:n_entries], header.in_pixel_representation(first)
+    return table[:n_entries], first, bits
 
 
 def is_inverted(dataset: Dataset, header: PixelHeader, name: str) -> bool:
@@ -149,21 +197,15 @@ def is_inverted(dataset: Dataset, header: PixelHeader, name: str) -> bool:
 
 @dataclass(frozen=True)
 class DisplayWindow:
-    """The first display window of a file, in units of the pixels returned."""
+    """The first display window of a file."""
 
     center: float
     width: float
     function: str
 
 
-def display_window(
-    dataset: Dataset, transform: ModalityTransform, *, inverted: bool, name: str
-) -> DisplayWindow | None:
-    """Read the first window (PS3.3 C.11.2.1.2) and carry it along the way the pixels went.
-
-    LINEAR is a ramp of width ``w - 1`` around ``c - 0.5`` (C.11.2.1.2.1); LINEAR_EXACT and SIGMOID are symmetric about
-    ``c`` (C.11.2.1.3). Ramp and centre are what is scaled, shifted and mirrored, so that windowing the pixels returned
-    shows the same picture as windowing the modality values and inverting.
+def first_window(dataset: Dataset, name: str) -> DisplayWindow | None:
+    """Read the first window (PS3.3 C.11.2.1.2), in modality values as the file has it.
 
     Returns
     -------
@@ -174,21 +216,48 @@ def display_window(
     if center is None or width is None:
         return None
     function = str(dataset.get("VOILUTFunction", "") or "LINEAR").strip().upper()
-    half, one = (0.5, 1.0) if function == "LINEAR" else (0.0, 0.0)
-    middle = (center - half - transform.offset) / transform.scale
+    defined = function in VOI_LUT_FUNCTIONS and (width >= 1 if function == "LINEAR" else width > 0)
+    if not defined:
+        _warn_undefined(center, width, function, name)
+        return None
+    return DisplayWindow(center, width, function)
+
+
+def display_window(
+    dataset: Dataset, transform: ModalityTransform, *, inverted: bool, name: str
+) -> DisplayWindow | None:
+    """Read the first window and carry it along the way the pixels went.
+
+    LINEAR is a ramp of width ``w - 1`` around ``c - 0.5`` (C.11.2.1.2.1); LINEAR_EXACT and SIGMOID are symmetric about
+    ``c`` (C.11.2.1.3). Ramp and centre are what is scaled, shifted and mirrored, so that windowing the pixels returned
+    shows the same picture as windowing the modality values and inverting.
+
+    Returns
+    -------
+    DisplayWindow or None
+        As :func:`first_window`, in units of the pixels.
+    """
+    window = first_window(dataset, name)
+    if window is None:
+        return None
+    half, one = (0.5, 1.0) if window.function == "LINEAR" else (0.0, 0.0)
+    middle = (window.center - half - transform.offset) / transform.scale
     if inverted:
         middle = transform.full_scale - middle
-    new_center, new_width = middle + half, (width - one) / transform.scale + one
-    defined = function in VOI_LUT_FUNCTIONS and (width >= 1 if function == "LINEAR" else width > 0)
-    if not (defined and math.isfinite(new_center) and math.isfinite(new_width)):
-        warnings.warn(
-            f"{name}: the display window (centre {center:g}, width {width:g}, {function}) is not defined; expected "
-            f"one of {', '.join(VOI_LUT_FUNCTIONS)} with a positive width, at least 1 for LINEAR. It is left out.",
-            XRayHarmonizeWarning,
-            stacklevel=2,
-        )
+    center, width = middle + half, (window.width - one) / transform.scale + one
+    if not (math.isfinite(center) and math.isfinite(width)):
+        _warn_undefined(window.center, window.width, window.function, name)
         return None
-    return DisplayWindow(new_center, new_width, function)
+    return DisplayWindow(center, width, window.function)
+
+
+def _warn_undefined(center: float, width: float, function: str, name: str) -> None:
+    warnings.warn(
+        f"{name}: the display window (centre {center:g}, width {width:g}, {function[:16]!r}) is not defined; expected "
+        f"one of {', '.join(VOI_LUT_FUNCTIONS)} with a positive width, at least 1 for LINEAR. It is left out.",
+        XRayHarmonizeWarning,
+        stacklevel=3,
+    )
 
 
 def _first_number(dataset: Dataset, keyword: str) -> float | None:

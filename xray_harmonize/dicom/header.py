@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -35,6 +35,16 @@ _PREAMBLE = 128
 _META_START = _PREAMBLE + 4
 # No LUT is as long (PS3.3 C.11.1: 65536 entries of 16 bits), private elements may be
 _DEFERRED_BYTES = 2**20
+
+
+class Attributes(Protocol):
+    """Values by DICOM keyword: a pydicom data set, or a dictionary."""
+
+    def __contains__(self, keyword: object, /) -> bool: ...
+
+    def get(self, keyword: Any, default: Any = None, /) -> Any:
+        """Give the value of an attribute, the default where it is absent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,11 @@ def looks_like_dicom(head: bytes) -> bool:
         return False
     explicit = head[4:6].isalpha() and head[4:6].isupper()
     return explicit or int.from_bytes(head[4:8], "little") < 1024
+
+
+def max_file_bytes(max_pixels: int) -> int:
+    """Bound the bytes of a file: two a pixel, as much again for what else it may carry, and room for the header."""
+    return 4 * max_pixels + 2**26
 
 
 def parse_dicom(path: str | os.PathLike[str], *, max_bytes: int, header_only: bool = False) -> Dataset:
@@ -201,7 +216,8 @@ def _parse_deflated(content: bytes, max_bytes: int, name: str) -> Dataset:
 def _set_transfer_syntax(dataset: Dataset) -> None:
     """Name the encoding of a file without a Part 10 header as the parser found it."""
     file_meta = dataset.file_meta
-    if file_meta.get("TransferSyntaxUID"):
+    dataset.transfer_syntax_told = bool(file_meta.get("TransferSyntaxUID"))
+    if dataset.transfer_syntax_told:
         return
     implicit, little_endian = dataset.original_encoding
     if implicit:
@@ -228,13 +244,20 @@ def pixel_header(dataset: Dataset, name: str, *, max_pixels: int = MAX_PIXELS) -
         Not an image, several frames, colour, more than 16 bits, no pixels or more than ``max_pixels``, or
         attributes that contradict one another.
     """
-    if "Rows" not in dataset or "Columns" not in dataset:
-        kind = UID(str(dataset.get("SOPClassUID", ""))).name or "unknown"
+    return checked_pixel_header(dataset, str(dataset.file_meta.TransferSyntaxUID), name, max_pixels=max_pixels)
+
+
+def checked_pixel_header(
+    attributes: Attributes, transfer_syntax: str, name: str, *, max_pixels: int = MAX_PIXELS
+) -> PixelHeader:
+    """Do the work of :func:`pixel_header` on anything that gives values by keyword, a plain dictionary for one."""
+    if "Rows" not in attributes or "Columns" not in attributes:
+        kind = UID(str(attributes.get("SOPClassUID", ""))).name or "unknown"
         raise InvalidImageError(
             f"{name}: no Rows (0028,0010) and Columns (0028,0011), expected an image; the object is "
             f"'{kind}' or the file is cut short. Leave it out."
         )
-    rows, columns = _integer(dataset, "Rows", name), _integer(dataset, "Columns", name)
+    rows, columns = _integer(attributes, "Rows", name), _integer(attributes, "Columns", name)
     if rows < 1 or columns < 1:
         raise InvalidImageError(f"{name}: Rows x Columns is {rows} x {columns}, expected at least 1 x 1. Leave it out.")
     if rows * columns > max_pixels:
@@ -242,21 +265,21 @@ def pixel_header(dataset: Dataset, name: str, *, max_pixels: int = MAX_PIXELS) -
             f"{name}: Rows x Columns is {rows} x {columns}, expected at most {max_pixels} pixels; "
             "raise max_pixels if the header is sound."
         )
-    frames = _integer(dataset, "NumberOfFrames", name, default=1)
+    frames = _integer(attributes, "NumberOfFrames", name, default=1)
     if frames > 1:
         raise InvalidImageError(
             f"{name}: NumberOfFrames (0028,0008) is {frames}, expected a single frame; split the frames into files."
         )
-    photometric = str(dataset.get("PhotometricInterpretation", "") or "").strip().upper()
-    samples = _integer(dataset, "SamplesPerPixel", name, default=1)
+    photometric = str(attributes.get("PhotometricInterpretation", "") or "").strip().upper()
+    samples = _integer(attributes, "SamplesPerPixel", name, default=1)
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise InvalidImageError(
             f"{name}: PhotometricInterpretation (0028,0004) is '{photometric}' with {samples} sample(s) a pixel, "
             "expected greyscale (MONOCHROME1 or MONOCHROME2 with 1). Leave colour and screen captures out."
         )
-    bits_allocated = _integer(dataset, "BitsAllocated", name)
-    bits_stored = _integer(dataset, "BitsStored", name, default=bits_allocated)
-    high_bit = _integer(dataset, "HighBit", name, default=bits_stored - 1)
+    bits_allocated = _integer(attributes, "BitsAllocated", name)
+    bits_stored = _integer(attributes, "BitsStored", name, default=bits_allocated)
+    high_bit = _integer(attributes, "HighBit", name, default=bits_stored - 1)
     if bits_allocated not in (8, 16) or not bits_stored - 1 <= high_bit < bits_allocated or bits_stored < 1:
         raise InvalidImageError(
             f"{name}: BitsAllocated, BitsStored, HighBit are {bits_allocated}, {bits_stored}, {high_bit}, expected "
@@ -268,17 +291,17 @@ def pixel_header(dataset: Dataset, name: str, *, max_pixels: int = MAX_PIXELS) -
         bits_allocated=bits_allocated,
         bits_stored=bits_stored,
         high_bit=high_bit,
-        signed=bool(_integer(dataset, "PixelRepresentation", name, default=0)),
+        signed=bool(_integer(attributes, "PixelRepresentation", name, default=0)),
         photometric=photometric,
-        transfer_syntax=UID(str(dataset.file_meta.TransferSyntaxUID).strip()),
+        transfer_syntax=UID(transfer_syntax.strip()),
     )
 
 
-def _integer(dataset: Dataset, keyword: str, name: str, default: int | None = None) -> int:
+def _integer(attributes: Attributes, keyword: str, name: str, default: int | None = None) -> int:
     """Read one integer attribute; empty counts as absent."""
     value: Any = None
     try:
-        value = dataset.get(keyword)
+        value = attributes.get(keyword)
         if value is None or value == "":
             value = default
         return int(value)

@@ -1,8 +1,15 @@
-"""Stored values: what the pixel data element holds once compression and unused bits are gone (PS3.5 8.1)."""
+"""Stored values: what the pixel data element holds once compression and unused bits are gone (PS3.5 8.1).
+
+Decoders are native code that believes what a codestream announces. Before one of them is called, the frame header is
+found and compared with the data set's: a stream whose header cannot be found, or that announces another matrix, more
+bits or more than one component, never reaches it, and run-length coding is followed to its end without decoding
+wherever it could swell beyond what the matrix needs.
+"""
 
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +53,14 @@ DECODER_PACKAGES: dict[UID, str] = {
 }
 """Which packages decode a compressed transfer syntax."""
 
+_PLUGINS = {RLELossless: "pydicom"}
+_SOC_SIZ = b"\xff\x4f\xff\x51"
+_JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+# Two bytes of a run become at most 128
+_LARGEST_SWELLING = 64
+_HARMLESS_BYTES = 2**28
+# Larger images make Pillow suspect a decompression bomb
+_PILLOW_PIXELS = 2**26
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
 
@@ -87,7 +102,9 @@ def stored_values(dataset: Dataset, header: PixelHeader, name: str) -> np.ndarra
             "correct the Transfer Syntax UID (0002,0010) to the one it was compressed with."
         )
     try:
-        values, _ = get_decoder(syntax).as_array(dataset, raw=True, correct_unused_bits=False)
+        values, _ = get_decoder(syntax).as_array(
+            dataset, raw=True, correct_unused_bits=False, decoding_plugin=_decoder_name(header)
+        )
     except Exception as error:  # decoders meet arbitrary bytes: whatever they raise, the file is at fault
         raise ImageReadError(
             f"{name}: the pixel data does not decode as {syntax.name} ({type(error).__name__}: "
@@ -102,19 +119,36 @@ def stored_values(dataset: Dataset, header: PixelHeader, name: str) -> np.ndarra
 
 
 def check_decoder(syntax: UID, name: str) -> None:
-    """Raise ImageReadError unless a decoder for the transfer syntax is installed."""
+    """Raise ImageReadError unless the decoder for the transfer syntax is installed."""
     try:
-        available = get_decoder(syntax).is_available
+        decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise ImageReadError(
             f"{name}: transfer syntax {syntax} ({syntax.name}) is not one for still images, expected uncompressed, "
             "RLE, JPEG, JPEG-LS or JPEG 2000; convert the file."
         ) from error
-    if not available:
+    if syntax.is_encapsulated and _PLUGINS.get(syntax, "pylibjpeg") not in decoder.available_plugins:
         raise ImageReadError(
             f"{name}: transfer syntax {syntax} ({syntax.name}) needs a decoder that is not installed; "
             f"install {DECODER_PACKAGES.get(syntax, 'a pydicom plugin')}."
         )
+
+
+def _decoder_name(header: PixelHeader) -> str:
+    """Choose the decoder, so that pixels do not depend on what else is installed.
+
+    Left to itself, pydicom tries one after another, and what the first one refuses may keep another busy for ten
+    seconds.
+
+    Rebuilding 8-bit values from cosines leaves room for rounding. Pillow does so with the arithmetic of the Independent
+    JPEG Group, as dcmtk and most viewers do; libjpeg of pylibjpeg is one level beside it here and there.
+    """
+    syntax = header.transfer_syntax
+    if not syntax.is_encapsulated:
+        return ""
+    if syntax == JPEGBaseline8Bit and header.bits_allocated == 8 and header.rows * header.columns <= _PILLOW_PIXELS:
+        return "pillow"
+    return _PLUGINS.get(syntax, "pylibjpeg")
 
 
 class Codestream(NamedTuple):
@@ -123,6 +157,7 @@ class Codestream(NamedTuple):
     rows: int
     columns: int
     precision: int
+    components: int = 1
 
 
 def _check_codestream(pixel_data: bytes, header: PixelHeader, name: str) -> None:
@@ -134,15 +169,47 @@ def _check_codestream(pixel_data: bytes, header: PixelHeader, name: str) -> None
             f"{name}: the compressed pixel data has no readable fragment ({error}); "
             "the file is damaged or cut short, fetch it again."
         ) from error
+    if header.transfer_syntax == RLELossless:
+        _check_run_lengths(frame, header, name)
+        return
     stream = codestream(frame)
     if stream is None:
-        return
+        raise ImageReadError(
+            f"{name}: the compressed pixel data begins with {frame[:8].hex(' ')}, expected the frame header of a "
+            f"codestream of {header.transfer_syntax.name}; the file is damaged or its transfer syntax another."
+        )
     if stream[:2] != (header.rows, header.columns) or stream.precision > header.bits_allocated:
         raise ImageReadError(
             f"{name}: the compressed image is {stream.rows} x {stream.columns} of "
             f"{stream.precision} bits, expected {header.rows} x {header.columns} of at most "
             f"{header.bits_allocated} bits as the header says; one of them is damaged."
         )
+    if stream.components != 1:
+        raise ImageReadError(
+            f"{name}: the compressed image has {stream.components} components, expected 1 as the header says; one of "
+            "them is damaged."
+        )
+
+
+def _check_run_lengths(frame: bytes, header: PixelHeader, name: str) -> None:
+    """Follow the runs (PS3.5 G.3) of a frame that could swell, since a decoder expands them all before it counts."""
+    expected = header.rows * header.columns
+    most = max(_HARMLESS_BYTES, 4 * expected)
+    if len(frame) * _LARGEST_SWELLING <= most:
+        return
+    n_segments = min(int.from_bytes(frame[:4], "little"), 15)
+    starts = struct.unpack(f"<{n_segments}L", frame[4 : 4 + 4 * n_segments])
+    for start, end in pairwise([*starts, len(frame)]):
+        n_bytes, position = 0, start
+        while position < min(end, len(frame)):
+            length = frame[position]
+            n_bytes += length + 1 if length < 128 else 257 - length
+            position += length + 2 if length < 128 else 2
+            if n_bytes > most:
+                raise ImageReadError(
+                    f"{name}: the run-length coded pixel data expands to more than {most} bytes, expected {expected} "
+                    "a segment; the file is damaged."
+                )
 
 
 def codestream(frame: bytes) -> Codestream | None:
@@ -159,28 +226,32 @@ def codestream(frame: bytes) -> Codestream | None:
     Returns
     -------
     Codestream or None
-        Rows, columns and bits; None where the stream tells nothing (run-length coding, for one).
+        Rows, columns, bits and components; None where the stream tells nothing (run-length coding, for one).
 
     Examples
     --------
     >>> codestream(bytes.fromhex("ffd8 ffc3 000b 0a 0006 0004 01 011100"))
-    Codestream(rows=6, columns=4, precision=10)
+    Codestream(rows=6, columns=4, precision=10, components=1)
     """
-    if frame[:4] == b"\xff\x4f\xff\x51" and len(frame) > 42:
+    if frame[:12] == _JP2_SIGNATURE:
+        # The file format around a codestream (ISO/IEC 15444-1 annex I), which some writers leave there
+        frame = frame[max(frame.find(_SOC_SIZ), 0) :]
+    if frame[:4] == _SOC_SIZ and len(frame) > 42:
         width, height, left, top = struct.unpack(">4I", frame[8:24])
-        return Codestream(height - top, width - left, (frame[42] & 0x7F) + 1)
+        components = int.from_bytes(frame[40:42], "big")
+        return Codestream(height - top, width - left, (frame[42] & 0x7F) + 1, components)
     if frame[:2] != b"\xff\xd8":
         return None
     position = 2
-    while position + 9 <= len(frame) and frame[position] == 0xFF:
+    while position + 10 <= len(frame) and frame[position] == 0xFF:
         marker = frame[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
         # SOF0 to SOF15 without DHT, JPG and DAC; SOF55 is JPEG-LS
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            precision, rows, columns = struct.unpack(">B2H", frame[position + 4 : position + 9])
-            return Codestream(rows, columns, precision)
+            precision, rows, columns, components = struct.unpack(">B2HB", frame[position + 4 : position + 10])
+            return Codestream(rows, columns, precision, components)
         position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
     return None
 
