@@ -11,6 +11,7 @@
     ├── UnknownScannerError    (ValueError)   a scanner that was not seen in fit
     ├── NotEnoughImagesError   (ValueError)   too few images for what was asked
     ├── PersistenceError       (ValueError)   a model file that cannot be written or understood
+    ├── CatalogError           (ValueError)   a catalogue, or a question to one, that cannot be understood
     └── MissingDependencyError (ImportError)  an optional package that is not installed
 
 Each child also subclasses the builtin that fits, so code that knows nothing of this package catches it as usual.
@@ -53,6 +54,10 @@ class NotEnoughImagesError(XRayHarmonizeError, ValueError):
 
 class PersistenceError(XRayHarmonizeError, ValueError):
     """A saved model cannot be written, or a file is no saved model of this package."""
+
+
+class CatalogError(XRayHarmonizeError, ValueError):
+    """A file is no catalogue of this package, or a question to a catalogue is no SQL that it can answer."""
 
 
 class MissingDependencyError(XRayHarmonizeError, ImportError):
