@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -40,6 +42,7 @@ from xray_harmonize import (
     save,
 )
 from xray_harmonize.exceptions import PersistenceError
+from xray_harmonize.persistence import fingerprint
 
 RNG = np.random.default_rng(0)
 X = ImageSet(
@@ -477,3 +480,64 @@ def test_json_larger_than_any_model_needs_is_refused(path):
     write(path, text=" " * (2**26 + 1))
     with pytest.raises(PersistenceError, match="its JSON has 67108865 bytes, expected at most 67108864"):
         load(path)
+
+
+# -- what tells one model from another ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
+def test_a_fingerprint_is_that_of_the_saved_copy(transformer, path):
+    fitted = transformer.fit(X)
+    told = fingerprint(fitted)
+    assert re.fullmatch("[0-9a-f]{64}", told)
+    assert fingerprint(round_trip(fitted, path)) == told
+    assert fingerprint(copy.deepcopy(fitted)) == told
+
+
+def test_a_fingerprint_does_not_depend_on_the_process():
+    code = (
+        "import numpy as np\n"
+        "from xray_harmonize import CDFMatching\n"
+        "from xray_harmonize.persistence import fingerprint\n"
+        "print(fingerprint(CDFMatching().fit(np.arange(32, dtype='uint8').reshape(2, 4, 4))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == fingerprint(CDFMatching().fit(np.arange(32, dtype="uint8").reshape(2, 4, 4)))
+
+
+def test_class_parameters_and_learned_state_all_count():
+    models = [
+        CDFMatching().fit(X),
+        CDFMatching().fit(X[:4]),
+        CDFMatching(smoothness=0.1).fit(X),
+        CDFMatching(),
+        Nyul().fit(X),
+        Pipeline([("a", CDFMatching().fit(X))]),
+        Pipeline([("b", CDFMatching().fit(X))]),
+        holding(np.arange(4)),
+        holding(np.arange(4).astype("int32")),
+        holding(np.arange(4).reshape(2, 2)),
+        holding([0, 1, 2, 3]),
+        holding((0, 1, 2, 3)),
+        holding({"a": 1}),
+        holding({"a": 2}),
+        holding("array_0"),
+    ]
+    assert len({fingerprint(model) for model in models}) == len(models)
+
+
+def test_order_and_layout_do_not_count():
+    values = np.arange(12.0).reshape(3, 4)
+    assert fingerprint(holding(values)) == fingerprint(holding(np.asfortranarray(values)))
+    assert fingerprint(holding(values)) == fingerprint(holding(values.astype(">f8")))
+    one = CDFMatching(scope="scanner", reference="007").fit(X)
+    other = CDFMatching(scope="scanner", reference="007").fit(X[::-1])
+    assert list(one.statistics_) != list(other.statistics_)
+    assert fingerprint(holding({"a": values, "b": 1})) == fingerprint(holding({"b": 1, "a": values}))
+
+
+def test_what_cannot_be_saved_has_no_fingerprint():
+    with pytest.raises(PersistenceError, match=r"Holder.value_ is a set, which this format cannot hold"):
+        fingerprint(holding({1, 2}))

@@ -7,6 +7,7 @@ package, scikit-learn's Pipeline, and those that the caller names are ever made.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import zipfile
@@ -72,6 +73,62 @@ def save(estimator: BaseEstimator, path: str | Path) -> None:
                     np.lib.format.write_array(member, array, allow_pickle=False)
     except OSError as error:
         raise PersistenceError(f"{path} cannot be written ({error.strerror or error}); check the folder.") from error
+
+
+def fingerprint(estimator: BaseEstimator) -> str:
+    """Tell a fitted estimator from every other by what it is: its class, its parameters and its learned state.
+
+    Two that :func:`save` would write alike have one fingerprint, whenever and wherever they were written, and so have
+    an estimator and its copy that :func:`load` gives. The order of learned entries, and of an array in memory, do not
+    count.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whatever :func:`save` can write.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+
+    Raises
+    ------
+    PersistenceError
+        If something in the estimator cannot be written; the message names the attribute.
+
+    Examples
+    --------
+    >>> from xray_harmonize import MinMax
+    >>> fingerprint(MinMax()) == fingerprint(MinMax()), fingerprint(MinMax()) == fingerprint(MinMax((1, 99)))
+    (True, False)
+    """
+    arrays: dict[str, np.ndarray] = {}
+    document = _encode(estimator, arrays, type(estimator).__name__)
+    digests = {name: _digest(array) for name, array in arrays.items()}
+    text = json.dumps(_canonical(document, digests), sort_keys=True, allow_nan=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _digest(array: np.ndarray) -> str:
+    """Hash an array by type, shape and values; neither byte order nor memory layout counts."""
+    values = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    head = f"{values.dtype.str} {values.shape} ".encode("ascii")
+    return hashlib.sha256(head + values.tobytes()).hexdigest()
+
+
+def _canonical(value: Any, digests: dict[str, str]) -> Any:
+    """Put what :func:`_encode` gave into one order, with arrays told by what they hold."""
+    if isinstance(value, list):
+        return [_canonical(item, digests) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return {"array": digests[value["array"]]}
+    if "dict" in value:
+        pairs = [_canonical(pair, digests) for pair in value["dict"]]
+        return {"dict": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
+    return {name: _canonical(item, digests) for name, item in value.items()}
 
 
 def load(path: str | Path, *, classes: Iterable[type] = ()) -> Any:

@@ -13,7 +13,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import typer
 from rich.console import Console
 
-from xray_harmonize.cli import adapt, compare
+from xray_harmonize.cli import adapt, apply, compare, download, fit, importing, index, query
 from xray_harmonize.exceptions import XRayHarmonizeError
 
 app = typer.Typer(
@@ -26,6 +26,12 @@ app = typer.Typer(
 )
 app.command("compare")(compare.compare)
 app.command("adapt")(adapt.adapt)
+app.command("index")(index.index)
+app.add_typer(importing.app)
+app.command("query")(query.query)
+app.command("fit")(fit.fit)
+app.command("apply")(apply.apply)
+app.command("download")(download.download)
 
 INTERRUPTED = 130
 FAILED = 2
