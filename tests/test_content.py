@@ -132,9 +132,7 @@ def test_wrong_inputs_are_named(image):
         psnr(image, np.zeros((4, 4)))
     with pytest.raises(InvalidImageError, match=r"a mask of shape .* with at least one pixel that counts; got one of"):
         psnr(image, image, np.zeros(image.shape, dtype=bool))
-    with pytest.raises(
-        InvalidImageError, match=r"SSIM needs at least 11 pixels a side; got .* \(5, 5\)"
-    ):
+    with pytest.raises(InvalidImageError, match=r"SSIM needs at least 11 pixels a side; got .* \(5, 5\)"):
         ssim(np.zeros((5, 5)), np.zeros((5, 5)))
     X = ImageSet([image, image])
     with pytest.raises(InvalidParameterError, match=r"the same images before and after .* got \[2, 1\]"):
