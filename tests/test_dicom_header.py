@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from xray_harmonize.dicom.header import parse_dicom
 from xray_harmonize.dicom.read import read_dicom, read_dicom_size
 from xray_harmonize.exceptions import ImageReadError, InvalidImageError, XRayHarmonizeError
 
@@ -212,3 +214,18 @@ def test_number_that_is_none_is_refused(tmp_path: Path) -> None:
     dataset.add_new("BitsStored", "LO", "many")
     with pytest.raises(InvalidImageError, match=r"a\.dcm: BitsStored is 'many', expected an integer"):
         read_dicom(write_dicom(tmp_path / "a.dcm", dataset))
+
+
+def test_length_that_the_file_does_not_hold_asks_for_no_memory(tmp_path: Path) -> None:
+    path = make_dicom(tmp_path / "long.dcm", np.zeros((4, 4), dtype=np.uint16))
+    content = bytearray(path.read_bytes())
+    # The version in the file meta group, whose elements are read whatever their length, claims four gibibytes.
+    place = content.index(bytes.fromhex("02000100 4f420000"))
+    content[place + 8 : place + 12] = bytes.fromhex("f0ffffff")
+    path.write_bytes(content)
+    tracemalloc.start()
+    with contextlib.suppress(ImageReadError):
+        parse_dicom(path, max_bytes=2**26, header_only=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24

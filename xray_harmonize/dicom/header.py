@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -176,12 +176,21 @@ def damage_named(name: str) -> Iterator[None]:
         ) from error
 
 
-def _parse(file: BinaryIO, head: bytes, max_bytes: int, header_only: bool, name: str) -> Dataset:
+class _WithinFile(BufferedReader):
+    """A file that never makes room for more than it holds, whatever length a damaged element claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DEFERRED_BYTES:
+            size = min(size, max(os.fstat(self.fileno()).st_size - self.tell(), 0))
+        return super().read(size)
+
+
+def _parse(file: BufferedReader, head: bytes, max_bytes: int, header_only: bool, name: str) -> Dataset:
     dataset: Dataset
     deflated = DeflatedExplicitVRLittleEndian.encode() in head
     if header_only and not deflated:
         file.seek(0)
-        dataset = dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
+        dataset = dcmread(_WithinFile(file.raw), stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
     else:
         content = head + file.read()
         dataset = _parse_deflated(content, max_bytes, name) if deflated else dcmread(BytesIO(content), force=True)
