@@ -63,6 +63,12 @@ def test_header_alone_tells_the_same(tmp_path: Path) -> None:
     assert read_header(path)["window_center"] == 65535 - 7 + 1
 
 
+def test_header_alone_of_a_file_larger_than_any_buffer_is_read(tmp_path: Path) -> None:
+    path = make_dicom(tmp_path / "large.dcm", np.zeros((300, 200), dtype=np.uint16), bits_stored=12)
+    assert read_dicom_size(path) == (300, 200)
+    assert read_header(path)["bits_stored"] == 12
+
+
 def test_what_a_file_does_not_tell_is_none(tmp_path: Path) -> None:
     path = make_dicom(tmp_path / "a.dcm", np.zeros((2, 2), np.uint8), KVP="", ViewPosition="", Manufacturer="")
     meta = read_dicom(path).meta
