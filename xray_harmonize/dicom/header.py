@@ -189,7 +189,7 @@ def _parse(file: BufferedReader, head: bytes, max_bytes: int, header_only: bool,
     dataset: Dataset
     deflated = DeflatedExplicitVRLittleEndian.encode() in head
     if header_only and not deflated:
-        file.raw.seek(0)  # the buffer's own position would leave the file where the first bytes ended
+        file.raw.seek(0, os.SEEK_SET)  # the buffer's own position would leave the file where the first bytes ended
         dataset = dcmread(_WithinFile(file.raw), stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
     else:
         content = head + file.read()
