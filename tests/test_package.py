@@ -32,6 +32,7 @@ FLOORS = [
     {"harmonizers"},
     {"evaluation"},
     {"report"},
+    {"auditing"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

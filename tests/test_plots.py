@@ -16,14 +16,9 @@ import pandas as pd
 import pytest
 
 from xray_harmonize.exceptions import InvalidImageError
-from xray_harmonize.report.plots import (
-    auc_plot,
-    histogram_panel,
-    histogram_top,
-    image_png,
-    plot_label,
-    tone_curve_panel,
-)
+from xray_harmonize.report.densities import histogram_top
+from xray_harmonize.report.pictures import image_png
+from xray_harmonize.report.plots import auc_plot, histogram_panel, plot_label, tone_curve_panel
 from xray_harmonize.report.tables import comparison_table
 from xray_harmonize.tone import ToneCurve
 

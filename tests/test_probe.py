@@ -219,3 +219,27 @@ def test_the_shrinkage_is_that_of_ledoit_and_wolf(n, d):
     variance = np.linalg.eigvalsh(x.T @ x) / n
     ours = ledoit_wolf_shrinkage(variance, (x**2).sum(axis=1), d)
     assert ours == pytest.approx(sklearn_shrinkage(x, assume_centered=True))
+
+
+def test_scanners_that_differ_in_nothing_but_their_shares_of_the_classes_raise_no_alarm_within_classes():
+    rng = np.random.default_rng(0)
+    scanner = np.repeat(["a", "b"], 60)
+    label = np.where(rng.random(120) < np.where(scanner == "a", 0.15, 0.85), "ill", "well")
+    features = rng.normal(size=(120, 4)) + 3 * (label == "ill")[:, np.newaxis]
+    blind = scanner_probe(features, scanner, random_state=0, n_bootstrap=0)
+    within = scanner_probe(features, scanner, label=label, random_state=0, n_bootstrap=0)
+    assert blind.p_value < 0.01 < 0.1 < within.p_value
+    assert within.null.mean() > 0.7 > blind.null.mean()
+
+
+def test_a_gap_beside_the_classes_is_seen_within_classes_too():
+    features, scanner = shifted(3.0)
+    label = np.tile([0, 1], 40)
+    assert scanner_probe(features, scanner, label=label, random_state=0).p_value < 0.01
+
+
+def test_patients_with_images_of_several_classes_trade_with_their_like():
+    features, scanner = shifted(3.0)
+    patient = np.repeat(np.arange(40), 2)
+    label = np.tile([0, 1, None, 1], 20)
+    assert scanner_probe(features, scanner, patient, label=label, random_state=0).p_value < 0.01

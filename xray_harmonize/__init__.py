@@ -36,6 +36,7 @@ _PUBLIC = {
     "XRayHarmonizeWarning": "exceptions",
     "ZScore": "harmonizers.linear",
     "adapt": "adaptation",
+    "audit": "auditing.audit",
     "load": "persistence",
     "make_cohort": "datasets",
     "save": "persistence",

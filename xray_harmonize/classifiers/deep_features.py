@@ -176,7 +176,7 @@ class DeepFeatures(ImageTransformer):
 
         Returns
         -------
-        ndarray of float32 of shape (n, n_features_out_)
+        ndarray of float32 of shape (n, n_features)
             A row depends on its own image alone, but for rounding (1e-6).
 
         Raises

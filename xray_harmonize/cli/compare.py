@@ -103,6 +103,7 @@ def compare(
     from xray_harmonize.classifiers import ResNetClassifier
     from xray_harmonize.cli.outputs import write_outputs
     from xray_harmonize.cli.progress import shown
+    from xray_harmonize.cli.shown_images import positions_to_show
     from xray_harmonize.evaluation.candidates import default_candidates, select_candidates
     from xray_harmonize.evaluation.study import Study
 
@@ -135,7 +136,7 @@ def compare(
     elif demo:
         left_out = {name: f"{name!r} takes too long for a demo. Name it with --harmonizer." for name in _NOT_IN_DEMO}
         candidates = [candidate for candidate in candidates if candidate.name not in left_out]
-    shown_positions = _positions_to_show(X, show or [], show_random or 0)
+    shown_positions = positions_to_show(X, show or [], show_random or 0)
     classifier = ResNetClassifier(
         depth=depth,
         width=width,
@@ -225,21 +226,3 @@ def _largest_scanner(X: ImageSet) -> str:
         raise InvalidParameterError("A comparison needs a scanner column; name it with --scanner-column.")
     names, counts = np.unique(X.scanner.astype(str), return_counts=True)
     return str(names[counts.argmax()])
-
-
-def _positions_to_show(X: ImageSet, names: list[str], n_random: int) -> list[int]:
-    """Find the images that the user names, then some random ones of each scanner where asked for."""
-    import numpy as np
-
-    paths = [str(X.meta_value(i, "path")) for i in range(len(X))]
-    positions = []
-    for name in names:
-        found = [i for i, path in enumerate(paths) if path == name or path.endswith(f"/{name}")]
-        if not found:
-            raise InvalidParameterError(f"--show {name}: the table has no such image. Give a path as the table has it.")
-        positions += found
-    rng = np.random.default_rng(0)
-    if n_random and X.scanner is not None:
-        for scanner in sorted(set(X.scanner)):
-            positions += sorted(rng.permutation(np.flatnonzero(X.scanner == scanner))[:n_random].tolist())
-    return positions

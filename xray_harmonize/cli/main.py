@@ -13,7 +13,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import typer
 from rich.console import Console
 
-from xray_harmonize.cli import adapt, apply, compare, download, fit, importing, index, query
+from xray_harmonize.cli import adapt, apply, audit, compare, download, fit, importing, index, query
 from xray_harmonize.exceptions import XRayHarmonizeError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("compare")(compare.compare)
+app.command("audit")(audit.audit)
 app.command("adapt")(adapt.adapt)
 app.command("index")(index.index)
 app.add_typer(importing.app)

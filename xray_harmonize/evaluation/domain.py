@@ -176,7 +176,7 @@ def domain_measures(
         Whose images these are; an image without is a patient of its own.
     label : array-like of shape (n_images,), optional
         Classes. Images without one, and classes of fewer than two patients, are left out of the label's rows; with
-        fewer than two classes there are no such rows.
+        fewer than two classes there are no such rows. The probe's permutations trade scanners within classes.
     reference : str, optional
         Scanner that the others are compared with. Without one each is compared with all others together.
     images : ImageSet, optional
@@ -326,6 +326,7 @@ def _probe_rows(points: np.ndarray, cohort: Compared, n_folds: int, resampling: 
         points,
         names[cohort.codes],
         cohort.people,
+        label=cohort.label,
         n_folds=n_folds,
         n_permutations=resampling.n_permutations,
         n_bootstrap=resampling.n_bootstrap,

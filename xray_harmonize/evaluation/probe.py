@@ -40,7 +40,7 @@ from xray_harmonize.evaluation.groups import (
     permuted_groups,
     scanner_codes,
 )
-from xray_harmonize.evaluation.patients import patient_codes, patient_folds
+from xray_harmonize.evaluation.patients import is_missing, one_a_row, patient_codes, patient_folds
 from xray_harmonize.exceptions import NotEnoughImagesError
 
 __all__ = ["ProbeResult", "scanner_probe"]
@@ -90,6 +90,7 @@ def scanner_probe(
     scanner: ArrayLike,
     patient: ArrayLike | None = None,
     *,
+    label: ArrayLike | None = None,
     n_folds: int = 5,
     n_permutations: int = 200,
     n_bootstrap: int = 1000,
@@ -107,6 +108,9 @@ def scanner_probe(
         Scanner, or acquisition group, of every image; at least two.
     patient : array-like of shape (n_images,), optional
         Whose images these are; without, or where missing, every image is a patient of its own.
+    label : array-like of shape (n_images,), optional
+        Classes. Patients then trade scanners with others of the same classes alone, so that what tells a scanner by its
+        share of each class is in the null and is no evidence.
     n_folds : int, default=5
         Folds, no patient in two of them. Fewer are made where the scanner with fewest patients has fewer than two a
         fold.
@@ -141,7 +145,7 @@ def scanner_probe(
     small.
 
     A probe cannot tell the scanner from the people it images. Where scanners see other patients (age, view, disease), a
-    high figure is no proof that the scanner itself is visible; match or stratify.
+    high figure is no proof that the scanner itself is visible; match, or stratify by `label`.
 
     Examples
     --------
@@ -160,7 +164,8 @@ def scanner_probe(
     n_patients = _checked_patients(names, codes, people)
     n_used = min(n_folds, max(2, int(n_patients.min()) // 2))
     fold = patient_folds(people, codes, n_used, rng)
-    permuted = permuted_groups(codes, people, n_permutations, rng, block=fold)
+    block = fold if label is None else _within_classes(fold, one_a_row(label, len(matrix), "label"), people)
+    permuted = permuted_groups(codes, people, n_permutations, rng, block=block)
     truth = np.concatenate([codes[np.newaxis], permuted])
     predicted = held_out_predictions(matrix, truth, fold, len(names))
     recall = _recall(truth, predicted, len(names))
@@ -205,6 +210,14 @@ def _checked_patients(names: list[str], codes: np.ndarray, people: np.ndarray) -
             "train on one and be scored on the other. Leave that scanner out or add patients."
         )
     return n_patients
+
+
+def _within_classes(fold: np.ndarray, label: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Blocks of patients who are in one fold and have images of the same classes."""
+    _, codes = np.unique(np.where(is_missing(label), "", label).astype(str), return_inverse=True)
+    has_class = np.zeros((people.max() + 1, codes.max() + 1), dtype=np.int64)
+    has_class[people, codes] = 1
+    return np.asarray(np.unique(np.column_stack([fold, has_class[people]]), axis=0, return_inverse=True)[1]).ravel()
 
 
 def held_out_predictions(matrix: np.ndarray, truth: np.ndarray, fold: np.ndarray, n_scanners: int) -> np.ndarray:

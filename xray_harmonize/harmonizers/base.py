@@ -24,6 +24,7 @@ from xray_harmonize.exceptions import (
     NotEnoughImagesError,
     UnknownScannerError,
 )
+from xray_harmonize.harmonizers.notebook import ShownInNotebook
 from xray_harmonize.image_transformer import ImageTransformer
 from xray_harmonize.images import ImageSet, in_container_of
 from xray_harmonize.levels import stored_levels
@@ -37,7 +38,7 @@ POOLED = "pooled"
 Statistics = dict[str, np.ndarray]
 
 
-class Harmonizer(ImageTransformer):
+class Harmonizer(ShownInNotebook, ImageTransformer):
     """Brings images of several scanners to one rendering. This base is for methods that learn nothing.
 
     Hooks of a subclass: ``_check_parameters()`` and ``_render(radiograph) -> float32 image``.

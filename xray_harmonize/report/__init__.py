@@ -1,7 +1,8 @@
-"""The report of a comparison: one HTML file that needs nothing else.
+"""Reports: the page of a comparison and that of an audit, each one HTML file that needs nothing else.
 
-``html.py`` takes the results (:class:`ReportData`) and writes the file, ``tables.py`` turns the summary into the table,
-``plots.py`` draws.
+``html.py`` takes the results of a comparison (:class:`ReportData`) and writes the file, ``tables.py`` turns the summary
+into the table, ``plots.py`` draws. ``audit_page.py``, ``audit_tables.py`` and ``audit_summary.py``, ``audit_plots.py``
+do so for an audit. ``page.py``, ``pictures.py``, ``densities.py`` and ``tone_words.py`` serve both.
 """
 
 from __future__ import annotations

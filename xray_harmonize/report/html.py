@@ -6,26 +6,20 @@ scripts and requests besides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from xray_harmonize.atomic import replacing
-from xray_harmonize.report.plots import (
-    MAX_CURVES,
-    MAX_IMAGE_SIDE,
-    auc_plot,
-    histogram_panel,
-    histogram_top,
-    image_png,
-    tone_curve_panel,
-)
+from xray_harmonize.report.densities import histogram_top, mean_grey
+from xray_harmonize.report.page import Panel, in_order, templates, write_page
+from xray_harmonize.report.pictures import MAX_IMAGE_SIDE, image_png
+from xray_harmonize.report.plots import MAX_CURVES, auc_plot, histogram_panel, tone_curve_panel
 from xray_harmonize.report.tables import BASELINE, CHOSEN, DASH, WORST, all_figures, check_summary, comparison_table
+from xray_harmonize.report.tone_words import curves_in_words
 from xray_harmonize.tone import ToneCurve
 
 __all__ = ["ReportData", "Sample", "render_report", "write_report"]
@@ -116,16 +110,6 @@ class ReportData:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One picture in a grid of pictures."""
-
-    src: str
-    width: int
-    height: int
-    alt: str
-
-
-@dataclass(frozen=True, slots=True)
 class PanelRow:
     """One row of such a grid; None where there is nothing to show."""
 
@@ -168,12 +152,7 @@ def write_report(data: ReportData, path: str | Path) -> None:
     ...     (Path(folder) / "report.html").read_text(encoding="utf-8")[:15]
     '<!DOCTYPE html>'
     """
-    # Text of damaged files may hold lone surrogates, which UTF-8 cannot.
-    content = render_report(data).encode("utf-8", "replace")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "wb") as stream:
-        stream.write(content)
+    write_page(render_report(data), path)
 
 
 def render_report(data: ReportData) -> str:
@@ -194,27 +173,23 @@ def render_report(data: ReportData) -> str:
         As :func:`write_report`.
     """
     summary = check_summary(data.summary)
-    environment = Environment(
-        loader=PackageLoader("xray_harmonize.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        data=data,
-        results=[found for protocol in data.protocols if (found := _results(data, summary, protocol)) is not None],
-        samples=_grid(*_samples(data)),
-        curves=_grid(*_curves(data)),
-        max_curves=_max_curves(data),
-        histograms=_grid(*_histograms(data)),
-        level=f"{data.confidence * 100:g} %",
-        dash=DASH,
-        worst=WORST,
-        baseline=BASELINE,
-        chosen=CHOSEN,
-        harmonizers=set(summary["harmonizer"]),
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            results=[found for protocol in data.protocols if (found := _results(data, summary, protocol)) is not None],
+            samples=_grid(*_samples(data)),
+            curves=_grid(*_curves(data)),
+            max_curves=_max_curves(data),
+            histograms=_grid(*_histograms(data)),
+            level=f"{data.confidence * 100:g} %",
+            dash=DASH,
+            worst=WORST,
+            baseline=BASELINE,
+            chosen=CHOSEN,
+            harmonizers=set(summary["harmonizer"]),
+        )
     )
 
 
@@ -249,14 +224,8 @@ def _grid(columns: list[str], rows: list[PanelRow]) -> dict[str, Any] | None:
     return {"columns": columns, "rows": filled} if filled else None
 
 
-def _in_order(names: Iterable[str], first: str) -> list[str]:
-    """Names without repetition in the order they come, `first` before all others."""
-    found = list(dict.fromkeys(names))
-    return [first] * (first in found) + [name for name in found if name != first]
-
-
 def _samples(data: ReportData) -> tuple[list[str], list[PanelRow]]:
-    columns = _in_order((name for sample in data.samples for name in sample.images), BASELINE)
+    columns = in_order((name for sample in data.samples for name in sample.images), BASELINE)
     n_images = sum(len(sample.images) for sample in data.samples)
     side = int(min(MAX_IMAGE_SIDE, max(_SMALLEST_SIDE, (_PIXEL_BUDGET / max(n_images, 1)) ** 0.5)))
     rows = [PanelRow(sample.scanner, sample.name, _sample_row(sample, columns, side)) for sample in data.samples]
@@ -281,29 +250,23 @@ def _max_curves(data: ReportData) -> int:
 
 
 def _curves(data: ReportData) -> tuple[list[str], list[PanelRow]]:
-    scanners = _in_order((name for by_scanner in data.curves.values() for name in by_scanner), data.reference)
+    scanners = in_order((name for by_scanner in data.curves.values() for name in by_scanner), data.reference)
     rows = []
     for harmonizer, by_scanner in data.curves.items():
         panels: list[Panel | None] = []
         for scanner in scanners:
             curves = by_scanner.get(scanner)
-            alt = f"Tone curves of {harmonizer} on {scanner}: {_curves_in_words(curves)}" if curves else ""
+            alt = f"Tone curves of {harmonizer} on {scanner}: {curves_in_words(curves)}" if curves else ""
             panels.append(Panel(*tone_curve_panel(curves, _max_curves(data)), alt) if curves else None)
         rows.append(PanelRow(harmonizer, "", panels))
     return scanners, rows
 
 
-def _curves_in_words(curves: Sequence[ToneCurve]) -> str:
-    middle = np.median([np.interp([0.25, 0.5, 0.75], curve.x, curve.y) for curve in curves], axis=0)
-    images = "one image" if len(curves) == 1 else f"median of {len(curves)} images"
-    return f"{images}, 0.25, 0.5 and 0.75 become {middle[0]:.2f}, {middle[1]:.2f} and {middle[2]:.2f}"
-
-
 def _histograms(data: ReportData) -> tuple[list[str], list[PanelRow]]:
-    scanners = _in_order((name for by_scanner in data.histograms.values() for name in by_scanner), data.reference)
+    scanners = in_order((name for by_scanner in data.histograms.values() for name in by_scanner), data.reference)
     before_all = data.histograms.get(BASELINE, {})
     rows = []
-    for harmonizer in _in_order(data.histograms, BASELINE):
+    for harmonizer in in_order(data.histograms, BASELINE):
         after_all = data.histograms[harmonizer]
         # A row has one scale, so that its scanners can be compared.
         limit = max((histogram_top(density) for density in [*after_all.values(), *before_all.values()]), default=None)
@@ -324,11 +287,5 @@ def _histograms(data: ReportData) -> tuple[list[str], list[PanelRow]]:
 
 def _means_in_words(before: np.ndarray | None, after: np.ndarray | None, reference: np.ndarray | None) -> str:
     named = (("before", before), ("after", after), ("reference", reference))
-    means = [f"{_mean_grey(density):.2f} {name}" for name, density in named if density is not None]
+    means = [f"{mean_grey(density):.2f} {name}" for name, density in named if density is not None]
     return f"mean {', '.join(means)}"
-
-
-def _mean_grey(density: np.ndarray) -> float:
-    heights = np.nan_to_num(np.asarray(density, dtype=float))
-    middles = (np.arange(heights.size) + 0.5) / max(heights.size, 1)
-    return float(np.average(middles, weights=heights)) if heights.sum() > 0 else 0.0

@@ -8,7 +8,6 @@ to 1 on white and on near-black, so that a plot without text serves light and da
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import re
@@ -17,7 +16,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import cv2
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,11 +26,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from xray_harmonize.exceptions import InvalidImageError
+from xray_harmonize.report.densities import histogram_top, rebinned
+from xray_harmonize.report.pictures import data_uri
 from xray_harmonize.report.tables import WORST, ComparisonTable, Estimate, Row
 from xray_harmonize.tone import ToneCurve
 
-__all__ = ["auc_plot", "histogram_panel", "image_png", "plot_label", "tone_curve_panel"]
+__all__ = ["auc_plot", "histogram_panel", "plot_label", "tone_curve_panel"]
 
 BEFORE = "#868f99"
 AFTER = "#2b85c8"
@@ -40,8 +39,6 @@ REFERENCE = "#d4700f"
 _FRAME = "#9aa3ac"
 
 MAX_CURVES = 40
-MAX_BINS = 64
-MAX_IMAGE_SIDE = 256
 
 _INK = {False: "#1c2126", True: "#e4e7ea"}
 _MUTED = {False: "#59636e", True: "#a3adb7"}
@@ -304,75 +301,10 @@ def histogram_panel(
     return _svg_uri(figure, has_text=False), 168, 96
 
 
-def histogram_top(density: ArrayLike) -> float:
-    """Height that shows a histogram well: its highest bin but for black and white, which background and clipping fill.
-
-    Parameters
-    ----------
-    density : array-like of float of shape (n_bins,)
-
-    Returns
-    -------
-    float
-    """
-    heights = _rebinned(density)
-    inner = heights[1:-1] if heights.size > 2 else heights
-    return 1.08 * float(inner.max(initial=0.0)) or float(heights.max(initial=0.0)) or 1.0
-
-
-def _rebinned(density: ArrayLike) -> np.ndarray:
-    """At most 64 bins of the same area: finer ones show the gaps between 8-bit levels, and no more."""
-    heights = np.nan_to_num(np.asarray(density, dtype=float))
-    n_bins = min(heights.size, MAX_BINS)
-    share = np.concatenate([[0.0], np.cumsum(heights)]) / max(heights.size, 1)
-    return np.diff(np.interp(np.linspace(0, 1, n_bins + 1), np.linspace(0, 1, heights.size + 1), share)) * n_bins
-
-
 def _outline(density: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    heights = _rebinned(density)
+    heights = rebinned(density)
     middles = (np.arange(heights.size) + 0.5) / heights.size
     return np.concatenate([[0.0], middles, [1.0]]), np.concatenate([heights[:1], heights, heights[-1:]])
-
-
-def image_png(
-    image: ArrayLike, max_side: int = MAX_IMAGE_SIDE, *, name: str = "The sample image"
-) -> tuple[str, int, int]:
-    """Write an image as an 8-bit grey PNG, made smaller where it is larger than `max_side`.
-
-    Parameters
-    ----------
-    image : array-like of float of shape (height, width)
-        0 is black and 1 is white; what lies beyond is shown as black or white, NaN as black.
-    max_side : int, default=256
-        Longest side of the result in pixels.
-    name : str
-        What an error calls the image.
-
-    Returns
-    -------
-    uri : str
-        The PNG.
-    width, height : int
-        Its size in pixels.
-
-    Raises
-    ------
-    InvalidImageError
-        If it is not 2-D, or has no pixel.
-    """
-    pixels = np.asarray(image, dtype=np.float32)
-    if pixels.ndim != 2 or pixels.size == 0:
-        raise InvalidImageError(f"{name} has shape {pixels.shape}; expected a 2-D image with at least one pixel.")
-    pixels = np.clip(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
-    height, width = pixels.shape
-    scale = max_side / max(height, width)
-    if scale < 1:
-        # Averaging the pixels that become one keeps fine texture from turning into moiré.
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    grey = np.rint(pixels * 255).astype(np.uint8)
-    _, encoded = cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    return _uri("image/png", encoded.tobytes()), grey.shape[1], grey.shape[0]
 
 
 def _panel(width: float, height: float) -> tuple[Figure, Axes]:
@@ -393,14 +325,10 @@ def _svg_uri(figure: Figure, *, has_text: bool = True) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     svg = buffer.getvalue().decode("utf-8")
     svg = svg.replace("</style>", _SVG_FONT + "</style>", 1) if has_text else _coarse(svg)
-    return _uri("image/svg+xml", svg.encode("utf-8"))
+    return data_uri("image/svg+xml", svg.encode("utf-8"))
 
 
 def _coarse(svg: str) -> str:
     """Keep one decimal of a point in paths and drop line breaks: half the size, and nobody can see it."""
     paths = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+|\s*\n", r"\1", path[0]), svg)
     return re.sub(r"\n\s*", " ", paths)
-
-
-def _uri(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

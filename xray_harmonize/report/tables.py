@@ -53,6 +53,8 @@ class Estimate:
         The figure and the ends of its interval.
     signed : bool, default=False
         Whether it is a difference, which carries its sign.
+    digits : int, default=3
+        Behind the point.
 
     Examples
     --------
@@ -66,6 +68,7 @@ class Estimate:
     low: float = math.nan
     high: float = math.nan
     signed: bool = False
+    digits: int = 3
 
     @property
     def text(self) -> str:
@@ -90,8 +93,9 @@ class Estimate:
         if not math.isfinite(number):
             return DASH
         # What rounds to zero has no sign; a minus sign is as wide as a plus sign, a hyphen is not.
-        rounded = round(number, 3) or 0.0
-        return format(rounded, "+.3f" if self.signed and rounded else ".3f").replace("-", "−")
+        rounded = round(number, self.digits) or 0.0
+        sign = "+" if self.signed and rounded else ""
+        return format(rounded, f"{sign}.{self.digits}f").replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)
