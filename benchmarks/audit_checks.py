@@ -172,7 +172,7 @@ def _said(found: AuditResult) -> dict[str, Any]:
 def shares(table: pd.DataFrame) -> pd.DataFrame:
     """Share of seeds in which each thing was said, and the most that the stated level lets one expect."""
     rows = []
-    for column in [name for name in table if table[name].dtype == bool or set(table[name].dropna()) <= {True, False}]:
+    for column in [name for name in table if len(table[name].dropna()) and set(table[name].dropna()) <= {True, False}]:
         known = table[column].dropna().astype(bool)
         rows.append(
             {
