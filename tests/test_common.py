@@ -50,8 +50,12 @@ from xray_harmonize.exceptions import (
     UnknownScannerError,
 )
 from xray_harmonize.harmonizers.base import Harmonizer, ReferenceHarmonizer
+from xray_harmonize.harmonizers.network_rendering import GlobalRendering, LocalRendering, NetworkRendering
+from xray_harmonize.harmonizers.paired import PairedHarmonizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::xray_harmonize.exceptions.XRayHarmonizeWarning")
+
+BASES = {Harmonizer, ReferenceHarmonizer, NetworkRendering, PairedHarmonizer, GlobalRendering, LocalRendering}
 
 LEVEL_8, LEVEL_16 = 1 / 255, 1 / 65535
 
@@ -64,12 +68,26 @@ MOMENT: dict[str, Any] = {"discriminator": JUDGE, "supervision": "distribution",
 MOMENT |= {"max_steps": 2, "n_layers": 2, "view_size": 8, "batch_size": 4, "lr": 0.05, "device": "cpu"}
 MOMENT |= {"random_state": 0}
 
+# The same for methods that learn from pairs.
+STEPS: dict[str, Any] = {"max_steps": 2, "batch_size": 2, "lr": 2e-3, "schedule": "constant", "device": "cpu"}
+STEPS |= {"validation_fraction": 0, "random_state": 0}
+
+# A flow of a handful of pixels, trained for two steps.
+FLOW: dict[str, Any] = {"image_size": 8, "n_levels": 2, "n_steps": 1, "channels": 4, "n_bins": 4, "n_iterations": 2}
+FLOW |= {"max_steps": 2, "batch_size": 4, "device": "cpu", "random_state": 0}
+
 PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "BlindHarmony": [
+        {**FLOW, "start": "matched"},
+        {**FLOW, "reference": "A", "similarity": "cosine", "latent": "origin", "validation_fraction": 0},
+    ],
     "CDFMatching": [
         {"smoothness": 0.02, "max_slope": 4.0, "foreground": "otsu"},
         {"scope": "shrunk"},
         {"scope": "shrunk", "reference": "pooled", "unseen": "image", "max_slope": 4.0},
     ],
+    "CycleGAN": [{"max_steps": 2, "n_features": 2, "n_blocks": 1, "lr": 1e-5, "device": "cpu", "random_state": 0}],
+    "DLBC": [{**STEPS, "n_features": 2, "view_size": 32}],
     "FourierSwap": [
         {"beta": 0.1, "window": "gaussian", "padding": "reflect"},
         {"beta": 0.1, "scope": "scanner"},
@@ -81,9 +99,17 @@ PARAMETERS: dict[str, list[dict[str, Any]]] = {
         {**MOMENT, "discriminator": FITTED_JUDGE},
         {**MOMENT, "discriminator": FITTED_JUDGE, "scope": "scanner", "unseen": "identity"},
     ],
+    "InterpretableMapping": [
+        {**STEPS, "n_features": 2},
+        {**STEPS, "n_features": 2, "reference": "A", "rescale": "dicom", "global_statistics": False},
+    ],
+    "LUT3D": [{**STEPS, "n_features": 2, "view_size": 32, "lr": 1e-5}],
     "MinMax": [{"percentiles": (1, 99), "output_range": "reference", "foreground": "nonzero"}],
     "MultiBand": [{"n_bands": 3, "base_sigma": 0.05, "foreground": 0.1}],
     "Nyul": [{"percentiles": (5, 25, 50, 75, 95), "output_range": (0.05, 0.95)}],
+    "ResUNet": [{**STEPS, "n_features": 2}],
+    "SupDCE": [{**STEPS, "n_features": 2}],
+    "UNet": [{**STEPS, "n_features": 2, "downscale": 2}],
     "WindowClamp": [
         {"window": "percentiles", "percentiles": (2, 98)},
         {"window": (0.5, 0.6), "voi_lut_function": "SIGMOID"},
@@ -99,12 +125,13 @@ def discovered() -> list[type[Harmonizer]]:
         for name, value in vars(importlib.import_module(module.name)).items():
             if inspect.isclass(value) and issubclass(value, Harmonizer) and not name.startswith("_"):
                 found.add(value)
-    return sorted(found - {Harmonizer, ReferenceHarmonizer}, key=lambda cls: cls.__name__)
+    return sorted(found - BASES, key=lambda cls: cls.__name__)
 
 
 def configured(cls: type[Harmonizer]) -> list[Harmonizer]:
-    # What needs labels by default is checked in settings of PARAMETERS that need none.
-    settings: list[dict[str, Any]] = [] if cls().__sklearn_tags__().target_tags.required else [{}]
+    # What trains a network, or needs labels, is checked in settings of PARAMETERS that take a moment and none.
+    left_out = "device" in cls().get_params() or cls().__sklearn_tags__().target_tags.required
+    settings: list[dict[str, Any]] = [] if left_out else [{}]
     if issubclass(cls, ReferenceHarmonizer):
         settings += [{"scope": "scanner", "unseen": "image"}, {"scope": "mixed"}, {"reference": "pooled"}]
     return [cls(**parameters) for parameters in settings + PARAMETERS.get(cls.__name__, [])]

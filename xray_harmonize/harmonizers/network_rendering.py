@@ -1,0 +1,212 @@
+"""What methods share that render images by what a network says of a small view: applying it, and keeping it as arrays.
+
+How the network is learned is another matter: from pairs (:mod:`xray_harmonize.harmonizers.paired`), or without
+(:mod:`xray_harmonize.harmonizers.translation`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from xray_harmonize.classifiers.recipe import Outcome
+from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
+from xray_harmonize.harmonizers.base import Harmonizer, ToneCurveMixin
+from xray_harmonize.harmonizers.pair_images import small_view
+from xray_harmonize.images import ImageSet
+from xray_harmonize.levels import as_unit
+from xray_harmonize.networks.rendering import RenderingNetwork
+from xray_harmonize.networks.resunet import SMALLEST_VIEW
+from xray_harmonize.radiograph import Radiograph
+from xray_harmonize.tone import ToneCurve
+from xray_harmonize.training import resolve_device, seeded
+
+# Pixels that are rendered together, so that what is computed on the way stays in the caches.
+_PIXELS_AT_ONCE = 2**18
+
+
+class NetworkRendering(Harmonizer):
+    """Base of methods that a network was learned for, whose weights are ``state_``.
+
+    Hooks of a subclass: ``_new_network()``, ``_view_shape(shape)``, and ``_render`` or ``_tone_curve``.
+    """
+
+    device: str
+    state_: dict[str, np.ndarray]
+
+    def _parameters_of(self, radiograph: Radiograph) -> torch.Tensor:
+        """Give what the network says of one image, with a first axis of length 1."""
+        height, width = radiograph.pixels.shape
+        view, weight = (
+            torch.from_numpy(one)[None, None] for one in small_view(radiograph, self._view_shape((height, width)))
+        )
+        network, device = self._fitted_network()
+        with torch.inference_mode():
+            parameters: torch.Tensor = network(view.to(device), weight.to(device))
+        return parameters
+
+    def _fitted_network(self) -> tuple[RenderingNetwork, torch.device]:
+        """Give the network, built from ``state_`` when it is first needed in this process."""
+        device = resolve_device(self.device)
+        cached = self.__dict__.get("_network")
+        if cached is None or cached[0] is not self.state_ or cached[2] != device:
+            with seeded(0, torch.device("cpu")):
+                network = self._new_network()
+            network.load_state_dict({name: torch.as_tensor(value) for name, value in self.state_.items()})
+            cached = (self.state_, network.eval().requires_grad_(False).to(device), device)
+            self._network = cached
+        return cached[1], cached[2]
+
+    def _new_network(self) -> RenderingNetwork:
+        """Make the network with new weights (hook)."""
+        raise TypeError(f"{type(self).__name__} must define _new_network()")  # pragma: no cover
+
+    def _view_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Shape of what the network sees of an image (hook)."""
+        raise TypeError(f"{type(self).__name__} must define _view_shape(shape)")  # pragma: no cover
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Networks stay behind: a model fitted on a GPU opens where there is none.
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_network", None)
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn whether a network was learned."""
+        return hasattr(self, "state_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that fit is needed."""
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        return tags
+
+
+class LocalRendering(NetworkRendering):
+    """Base of methods whose network answers for every pixel of a view ``downscale`` times smaller."""
+
+    downscale: int
+
+    def _view_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return view_shape(shape, self.downscale)
+
+    def _render(self, radiograph: Radiograph) -> np.ndarray:
+        pixels = as_unit(radiograph.pixels, radiograph.bits_stored, name=radiograph.name or "The image")
+        maps = self._maps_of(radiograph)
+        network, device = self._fitted_network()
+        height, width = pixels.shape
+        n_rows = max(1, _PIXELS_AT_ONCE // width)
+        result = np.empty_like(pixels)
+        with torch.inference_mode():
+            for top in range(0, height, n_rows):
+                rows = slice(top, top + n_rows)
+                strip = torch.from_numpy(pixels[rows])[None, None].to(device)
+                result[rows] = network.render(strip, maps[:, :, rows]).clamp_(0, 1)[0, 0].cpu().numpy()
+        if radiograph.mask is not None and not network.pointwise:
+            # What was made of black there means nothing.
+            np.copyto(result, pixels, where=~radiograph.mask)
+        return result
+
+    def _maps_of(self, radiograph: Radiograph) -> torch.Tensor:
+        """Give the maps of one image in its own resolution, of shape (1, n_maps, height, width)."""
+        shape = radiograph.pixels.shape
+        parameters = self._parameters_of(radiograph)
+        with torch.inference_mode():
+            return functional.interpolate(parameters, size=shape, mode="bilinear", align_corners=False)
+
+    def _check_parameters(self) -> None:
+        check_whole_numbers(self.get_params(deep=False), {"downscale": 1})
+        super()._check_parameters()
+
+
+class GlobalRendering(ToneCurveMixin, NetworkRendering):
+    """Base of methods whose network gives one tone curve an image, read off a square view.
+
+    Hook of a subclass: ``_curve(parameters) -> ToneCurve`` of what the network gave for one image.
+    """
+
+    view_size: int
+
+    def _view_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return int(self.view_size), int(self.view_size)
+
+    def _tone_curve(self, radiograph: Radiograph) -> ToneCurve:
+        return self._curve(self._parameters_of(radiograph)[0].cpu())
+
+    def _curve(self, parameters: torch.Tensor) -> ToneCurve:
+        """Give the curve that parameters stand for (hook)."""
+        raise TypeError(f"{type(self).__name__} must define _curve(parameters)")  # pragma: no cover
+
+    def _check_parameters(self) -> None:
+        check_whole_numbers(self.get_params(deep=False), {"view_size": SMALLEST_VIEW})
+        if self.view_size % SMALLEST_VIEW:
+            raise InvalidParameterError(
+                f"view_size must be a multiple of {SMALLEST_VIEW}, which the network halves five times; got "
+                f"{self.view_size!r}."
+            )
+        super()._check_parameters()
+
+
+def view_shape(shape: tuple[int, int], downscale: int) -> tuple[int, int]:
+    """Shape of an image ``downscale`` times smaller, of at least 32 pixels a side.
+
+    Examples
+    --------
+    >>> view_shape((3000, 100), 8)
+    (375, 32)
+    """
+    height, width = (max(SMALLEST_VIEW, -(-side // int(downscale))) for side in shape)
+    return height, width
+
+
+def check_whole_numbers(parameters: Mapping[str, Any], least: Mapping[str, int]) -> None:
+    """Refuse parameters that are no whole numbers, or too small.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    for name, lowest in least.items():
+        number = parameters[name]
+        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < lowest:
+            raise InvalidParameterError(f"{name} must be a whole number, at least {lowest}; got {number!r}.")
+
+
+def tell_interruption(outcome: Outcome, name: str) -> None:
+    """Warn that a training is not whole; nothing to keep is an interruption still."""
+    if not outcome.interrupted:
+        return
+    if not outcome.best_epoch:
+        raise KeyboardInterrupt
+    warnings.warn(
+        f"The training of {name} was interrupted after {len(outcome.history)} checks; the state of check "
+        f"{outcome.best_epoch} is kept.",
+        XRayHarmonizeWarning,
+        stacklevel=4,
+    )
+
+
+def one_radiograph(image: Any) -> Radiograph:
+    """Give one image in any accepted form as a Radiograph.
+
+    Parameters
+    ----------
+    image : Radiograph, ImageSet of one image, ndarray of shape (height, width), or path
+
+    Raises
+    ------
+    InvalidParameterError
+        If a set holds more images than one, or none.
+    """
+    if isinstance(image, Radiograph):
+        return replace(image, name=image.name or "The image")
+    images = image if isinstance(image, ImageSet) else ImageSet.of([image])
+    if len(images) != 1:
+        raise InvalidParameterError(f"Expected one image, got a set of {len(images)}. Give X[[i]] or X.radiograph(i).")
+    return images.radiograph(0)

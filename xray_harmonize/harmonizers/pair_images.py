@@ -1,0 +1,261 @@
+"""Pairs of images as a training takes them: each read once, small, of one shape, and in an order of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+
+from xray_harmonize.classifiers.augment import random_affine, random_flip
+from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
+from xray_harmonize.geometry.resampling import resampled
+from xray_harmonize.harmonizers.base import naming
+from xray_harmonize.harmonizers.curve_batches import Batch, DrawnImages, Inputs
+from xray_harmonize.harmonizers.self_made_pairs import distort
+from xray_harmonize.images import ImageSet
+from xray_harmonize.levels import as_unit
+from xray_harmonize.radiograph import Radiograph
+
+Shape = tuple[int, int]
+OfShape = Callable[[Shape], Shape]
+
+# Between these the maps a, b, wc and ww are brought to [0, 1] while images are turned.
+_LOWEST = torch.tensor([0.0, -1.0, -1.0, 0.0]).view(1, 4, 1, 1)
+_HIGHEST = torch.tensor([10.0, 1.0, 2.0, 10.0]).view(1, 4, 1, 1)
+
+
+def small_view(radiograph: Radiograph, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Give an image as a network sees it: averaged over areas, of the pixels that count.
+
+    Parameters
+    ----------
+    radiograph : Radiograph
+        Stored values, or floats in [0, 1].
+    shape : tuple of int
+        (height, width) of the view; where it is larger than the image, that is enlarged bilinearly.
+
+    Returns
+    -------
+    view : ndarray of float32 of shape ``shape``
+        Fractions of full scale; black where nothing counts.
+    weight : ndarray of float32 of shape ``shape``
+        What part of each pixel counts.
+
+    Raises
+    ------
+    InvalidImageError
+        If the mask leaves no pixel, or pixels are NaN or beyond full scale.
+
+    Examples
+    --------
+    >>> small_view(Radiograph(np.array([[0.0, 1.0], [0.5, 1.0]]), mask=np.array([[1, 0], [1, 0]], bool)), (1, 1))
+    (array([[0.25]], dtype=float32), array([[0.5]], dtype=float32))
+    """
+    pixels = as_unit(radiograph.pixels, radiograph.bits_stored, name=radiograph.name or "The image")
+    if radiograph.mask is None:
+        return resampled(pixels, shape), np.ones(shape, dtype=np.float32)
+    if not radiograph.mask.any():
+        raise InvalidImageError("There is no pixel to look at: the mask is empty. Check the mask.")
+    counts = radiograph.mask.astype(np.float32)
+    weight = resampled(counts, shape)
+    view = resampled(pixels * counts, shape)
+    return np.where(weight > 0, np.clip(view / np.maximum(weight, 1e-6), 0, 1), 0).astype(np.float32), weight
+
+
+@dataclass(frozen=True)
+class PairImages(DrawnImages):
+    """Targets, and their sources where these are not made of the targets.
+
+    Parameters
+    ----------
+    target, weight : tensor of shape (n, 1, height, width)
+        Images in [0, 1], and what part of each pixel counts.
+    source : tensor of shape (n, 1, height, width) or None
+        None: sources are made of the targets, anew for every batch.
+    maps : tensor of shape (n, 4, height, width) or None
+        True maps from source to target, where somebody knows them.
+    distortion, rescale : str
+        How sources are made, see :func:`~xray_harmonize.harmonizers.self_made_pairs.distort`.
+    augment : bool
+        Whether pairs are mirrored, turned and zoomed at random.
+    """
+
+    target: torch.Tensor
+    weight: torch.Tensor
+    source: torch.Tensor | None = None
+    maps: torch.Tensor | None = None
+    distortion: str = "mixed"
+    rescale: str = "endpoint"
+    augment: bool = True
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, chosen: np.ndarray) -> PairImages:
+        """Give some of the pairs."""
+        at = torch.as_tensor(chosen)
+        source = None if self.source is None else self.source[at]
+        maps = None if self.maps is None else self.maps[at]
+        options = (self.distortion, self.rescale, self.augment)
+        return PairImages(self.target[at], self.weight[at], source, maps, *options)
+
+    def canonical_order(self) -> np.ndarray:
+        """Order by content, so that a training does not depend on the order in which images were given."""
+        parts = [self.target] if self.source is None else [self.target, self.source]
+        keys = []
+        for i in range(len(self)):
+            digest = blake2b(b"".join(part[i].numpy().tobytes() for part in parts), digest_size=16).digest()
+            # Means first, so that it does not depend on the bits that grey values are stored in either.
+            keys.append((*(float(part[i].double().mean()) for part in parts), digest))
+        return np.array(sorted(range(len(self)), key=keys.__getitem__), dtype=np.intp)
+
+    def draws(self, rng: np.random.RandomState) -> Callable[[int], tuple[Inputs, Batch]]:
+        """Give a function that draws batches, every pair once before any comes again."""
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        left: list[int] = []
+
+        def draw(batch_size: int) -> tuple[Inputs, Batch]:
+            chosen = []
+            for _ in range(batch_size):
+                if not left:
+                    left.extend(rng.permutation(len(self)).tolist())
+                chosen.append(left.pop())
+            return self.batch(np.array(chosen), generator, self.augment)
+
+        return draw
+
+    def batch(self, chosen: np.ndarray, generator: torch.Generator, augment: bool) -> tuple[Inputs, Batch]:
+        """Give what the network gets of some pairs, and what its loss does.
+
+        Parameters
+        ----------
+        chosen : ndarray of int of shape (n,)
+        generator : torch.Generator
+            Of distortions and augmentation.
+        augment : bool
+        """
+        at = torch.as_tensor(chosen)
+        known = torch.zeros(len(at), dtype=torch.bool)
+        parts = [self.target[at], self.weight[at]]
+        if self.source is not None:
+            parts.append(self.source[at])
+        if self.maps is not None:
+            parts.append((self.maps[at] - _LOWEST) / (_HIGHEST - _LOWEST))
+            known[:] = True
+        together = torch.cat(parts, dim=1)
+        if augment:
+            together = random_affine(random_flip(together, generator), generator)
+        target, weight = together[:, :1], together[:, 1:2]
+        maps = target.new_zeros(len(at), 4, *target.shape[2:])
+        if self.source is None:
+            source, maps, known = distort(target, generator, self.distortion, self.rescale)
+            # What does not count was black before, and is black in every view.
+            source = source * (weight > 0)
+        else:
+            source = together[:, 2:3]
+        if self.maps is not None:
+            maps = together[:, 3:] * (_HIGHEST - _LOWEST) + _LOWEST
+        batch = {"source": source, "target": target, "weight": weight, "maps": maps, "known": known}
+        return {"images": source, "weight": weight}, batch
+
+
+def read_targets(images: ImageSet, of_shape: OfShape, distortion: str, rescale: str, augment: bool) -> PairImages:
+    """Read reference images, of which sources are to be made.
+
+    Parameters
+    ----------
+    images : ImageSet
+    of_shape : callable
+        Shape of the view of an image by its own shape.
+    distortion, rescale, augment
+        As :class:`PairImages`.
+
+    Raises
+    ------
+    InvalidImageError
+        If an image holds NaN or values beyond its full scale, or its mask leaves no pixel.
+    """
+    views = [_named_view(images.radiograph(i), of_shape) for i in range(len(images))]
+    shape = _middle_shape([view.shape for view, _ in views])
+    target, weight = (_stack([pair[k] for pair in views], shape) for k in range(2))
+    return PairImages(target, weight, None, None, distortion, rescale, augment)
+
+
+def read_pairs(
+    images: ImageSet, targets: ImageSet, maps: Sequence[np.ndarray] | None, of_shape: OfShape, augment: bool
+) -> PairImages:
+    """Read images and what they are to become.
+
+    Parameters
+    ----------
+    images, targets : ImageSet
+        The same bodies in the same order; pixels count where both masks say so.
+    maps : sequence of ndarray of shape (4, height, width), or None
+        True maps from one to the other, of any resolution.
+    of_shape, augment
+        As :func:`read_targets`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If numbers differ, or maps are no maps.
+    InvalidImageError
+        As :func:`read_targets`, and if the two images of a pair differ in shape.
+    """
+    n = len(images)
+    if len(targets) != n:
+        raise InvalidParameterError(
+            f"There are {n} images but {len(targets)} targets; expected one an image, in the same order."
+        )
+    if maps is not None and len(maps) != n:
+        raise InvalidParameterError(f"There are {n} images but maps of {len(maps)}; expected one array an image.")
+    sources, wanted, weights, truths = [], [], [], []
+    for i in range(n):
+        radiograph, target = images.radiograph(i), targets.radiograph(i)
+        if radiograph.pixels.shape != target.pixels.shape:
+            raise InvalidImageError(
+                f"{radiograph.name} has shape {radiograph.pixels.shape} but its target {target.pixels.shape}; expected "
+                "the same body, pixel by pixel. Resample one of them first."
+            )
+        view, weight = _named_view(radiograph, of_shape)
+        other, of_target = _named_view(target, of_shape)
+        sources.append(view)
+        wanted.append(other)
+        weights.append(np.minimum(weight, of_target))
+        if maps is not None:
+            truths.append(_checked_maps(maps[i], i))
+    shape = _middle_shape([view.shape for view in sources])
+    truth = None
+    if maps is not None:
+        truth = torch.from_numpy(np.stack([[resampled(one, shape) for one in four] for four in truths]))
+        truth = truth.clamp(_LOWEST, _HIGHEST)
+    return PairImages(_stack(wanted, shape), _stack(weights, shape), _stack(sources, shape), truth, augment=augment)
+
+
+def _named_view(radiograph: Radiograph, of_shape: OfShape) -> tuple[np.ndarray, np.ndarray]:
+    with naming(radiograph):
+        height, width = radiograph.pixels.shape
+        return small_view(radiograph, of_shape((height, width)))
+
+
+def _checked_maps(maps: np.ndarray, i: int) -> np.ndarray:
+    four = np.asarray(maps, dtype=np.float32)
+    if four.ndim != 3 or len(four) != 4 or not four.size or not np.isfinite(four).all():
+        raise InvalidParameterError(
+            f"The maps of image {i} have shape {four.shape}; expected finite numbers of shape (4, height, width): "
+            "a, b, wc and ww."
+        )
+    return four
+
+
+def _middle_shape(shapes: list[tuple[int, ...]]) -> Shape:
+    """Shape that the views of a training are brought to, so that they can be put together."""
+    height, width = np.median(np.array(shapes), axis=0).astype(int)
+    return int(height), int(width)
+
+
+def _stack(views: list[np.ndarray], shape: Shape) -> torch.Tensor:
+    return torch.from_numpy(np.stack([resampled(view, shape) for view in views]))[:, None]
