@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
-from sphinx_gallery.sorting import ExplicitOrder, FileNameSortKey
+sys.path.insert(0, str(Path(__file__).parent))  # for the order of the gallery
+
+from sphinx_gallery.sorting import ExplicitOrder
 
 import xray_harmonize
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 project = "xray_harmonize"
-author = "the xray_harmonize developers"
+author = copyright = "the xray_harmonize developers"
 version = release = xray_harmonize.__version__
 html_title = f"xray_harmonize {release}"
 language = "en"
@@ -29,9 +33,16 @@ extensions = [
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["build", "sg_execution_times.rst"]
+exclude_patterns = ["build", "_templates", "sg_execution_times.rst"]
 
 autosummary_generate = True
+# Written by scikit-learn, about its own pages.
+autodoc_default_options = {
+    "exclude-members": ", ".join(
+        ["get_metadata_routing", "get_params", "set_params", "set_output"]
+        + [f"set_{method}_request" for method in ("fit", "partial_fit", "transform", "predict", "score", "split")]
+    )
+}
 autodoc_typehints = "none"  # numpydoc tells types, shapes and units
 numpydoc_show_class_members = False
 numpydoc_validation_checks: set[str] = set()
@@ -40,7 +51,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
-    "within_subsection_order": FileNameSortKey,
+    "within_subsection_order": "gallery_order.ReadingOrder",
     "subsection_order": ExplicitOrder(["*"]),
     "remove_config_comments": True,
     "abort_on_example_error": True,
@@ -53,10 +64,27 @@ html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "show_prev_next": True,
     "navbar_end": ["theme-switcher"],
-    "secondary_sidebar_items": ["page-toc"],
+    # Pages with wide tables need the room.
+    "secondary_sidebar_items": {
+        "guide/*": ["page-toc"],
+        "methods/*": ["page-toc"],
+        "generated/*": ["page-toc"],
+        "api": ["page-toc"],
+        "index": [],
+        "gdce_study": [],
+        "gallery/*": [],
+        "guide/which_harmonizer": [],
+        "guide/archives": [],
+        "guide/new_harmonizer": [],
+        "methods/index": [],
+    },
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+templates_path = ["_templates"]
+highlight_language = "none"  # shell, unless a block says what it is
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_copy_source = False
 html_show_sourcelink = False
