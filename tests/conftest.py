@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from hypothesis import settings
 # A busy machine must not fail a law, nor may a law hold today and fail tomorrow on the same code.
 settings.register_profile("laws", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("laws")
+
+
+# A shell ignores Ctrl-C on behalf of what it starts in the background, and children inherit that: the programs that
+# tests interrupt would never hear of it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

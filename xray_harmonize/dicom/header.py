@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -145,7 +145,7 @@ def parse_dicom(path: str | os.PathLike[str], *, max_bytes: int, header_only: bo
             raise ImageReadError(
                 f"{name}: the file is {size} bytes, expected at most {max_bytes}; raise max_pixels if it is sound."
             )
-        with Path(path).open("rb") as file:
+        with _WithinFile(FileIO(path)) as file:
             head = file.read(_META_START + 1024)
             if not looks_like_dicom(head):
                 raise ImageReadError(
@@ -189,8 +189,8 @@ def _parse(file: BufferedReader, head: bytes, max_bytes: int, header_only: bool,
     dataset: Dataset
     deflated = DeflatedExplicitVRLittleEndian.encode() in head
     if header_only and not deflated:
-        file.raw.seek(0, os.SEEK_SET)  # the buffer's own position would leave the file where the first bytes ended
-        dataset = dcmread(_WithinFile(file.raw), stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
+        file.seek(0)
+        dataset = dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
     else:
         content = head + file.read()
         dataset = _parse_deflated(content, max_bytes, name) if deflated else dcmread(BytesIO(content), force=True)
