@@ -227,8 +227,8 @@ def killed(folder: Path, n_files: int, kills: int) -> list[dict[str, object]]:
         if child == 0:
             apply(harmonizer, folder / "small", folder / "out", format="png")
             os._exit(0)
-        # Every run needs a moment to see what is done; after that, a kill about every twentieth of the work.
-        time.sleep(rng.uniform(0, 2 * seconds / kills) + 0.05 * seconds)
+        # Every run needs a moment to see what is done; the work should last for all kills.
+        time.sleep(rng.uniform(0, 0.5 * seconds / kills) + 0.02 * seconds)
         os.kill(child, signal.SIGKILL)
         n_killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     summary = apply(harmonizer, folder / "small", folder / "out", format="png")
