@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # other.
 FLOORS = [
     {"exceptions"},
-    {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training"},
+    {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training", "windowing"},
     {"tone", "callbacks", "networks", "download"},
     {"dicom"},
     {"persistence"},

@@ -6,7 +6,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.special import expit
 
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 from xray_harmonize.harmonizers.base import Harmonizer, ReferenceHarmonizer, Statistics, ToneCurveMixin
@@ -14,6 +13,7 @@ from xray_harmonize.harmonizers.foreground import check_foreground, foreground_c
 from xray_harmonize.levels import as_unit, full_scale, histogram, look_up, quantiles, stored_levels
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
+from xray_harmonize.windowing import window_values
 
 VOI_LUT_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
@@ -144,19 +144,15 @@ def window_function(x: np.ndarray, center: float, width: float, function: str = 
     array([0. , 0.5, 1. ])
     """
     x = np.asarray(x, dtype=np.float64)
-    if function == "LINEAR":
-        if width < 1:
-            raise InvalidParameterError(f"A LINEAR window needs a width of at least 1; got {width:g}.")
-        if width == 1:  # the formula divides by width - 1; the standard's limits leave a step
-            return (x > center - 0.5).astype(np.float64)
-        return np.clip((x - (center - 0.5)) / (width - 1) + 0.5, 0.0, 1.0)
+    if function == "LINEAR" and width < 1:
+        raise InvalidParameterError(f"A LINEAR window needs a width of at least 1; got {width:g}.")
     if width <= 0:
         raise InvalidParameterError(f"A {function} window needs a width above 0; got {width:g}.")
-    if function == "LINEAR_EXACT":
-        return np.clip((x - center) / width + 0.5, 0.0, 1.0)
-    if function == "SIGMOID":
-        return np.asarray(expit(4 * (x - center) / width))
-    raise InvalidParameterError(f"voi_lut_function must be 'LINEAR', 'LINEAR_EXACT' or 'SIGMOID'; got {function!r}.")
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise InvalidParameterError(
+            f"voi_lut_function must be 'LINEAR', 'LINEAR_EXACT' or 'SIGMOID'; got {function!r}."
+        )
+    return window_values(x, center, width, function)
 
 
 def window_curve(center: float, width: float, function: str, scale: float) -> ToneCurve:
