@@ -14,6 +14,7 @@ from typing import Literal
 from xray_harmonize.archive.model import HarmonizingSteps
 from xray_harmonize.archive.outputs import file_sha256, write_output
 from xray_harmonize.dicom.header import MAX_PIXELS
+from xray_harmonize.dicom.header_text import one_line
 from xray_harmonize.exceptions import ImageReadError, XRayHarmonizeError, XRayHarmonizeWarning
 from xray_harmonize.images import ImageSet
 from xray_harmonize.reading import read_size
@@ -131,8 +132,7 @@ def discard(job: Job, task: Task) -> None:
 
 def printable(text: str) -> str:
     """Bound a text that may quote a file, and leave out what would steer a terminal."""
-    clean = "".join(character if character.isprintable() else " " for character in text)
-    clean = " ".join(clean.split())
+    clean = one_line(text)
     return clean if len(clean) <= _LONGEST_REASON else f"{clean[: _LONGEST_REASON - 4]} ..."
 
 

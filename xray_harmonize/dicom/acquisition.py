@@ -23,6 +23,7 @@ from xray_harmonize.dicom.header import (
     parse_dicom,
     pixel_header,
 )
+from xray_harmonize.dicom.header_text import one_line
 from xray_harmonize.dicom.scanner import acquisition_group, scanner_label
 from xray_harmonize.dicom.spacing import spacing_of
 from xray_harmonize.dicom.stored import check_decoder
@@ -300,9 +301,7 @@ def _acquisition(attributes: dict[str, Value], header: PixelHeader) -> dict[str,
 
 def _clean(text: str) -> str | None:
     """Short printable text, None where empty: header text ends up in tables and reports."""
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(text.split())[:_LONGEST_TEXT].rstrip() or None
+    return one_line(text)[:_LONGEST_TEXT].rstrip() or None
 
 
 def _number(attributes: dict[str, Value], keyword: str) -> float | None:

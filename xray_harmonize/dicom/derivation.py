@@ -18,11 +18,9 @@ from pydicom.uid import UID
 from xray_harmonize import __version__
 from xray_harmonize.dicom.exclusion import numbers
 from xray_harmonize.dicom.grayscale import ModalityTransform, modality_transform
-from xray_harmonize.dicom.header import MAX_PIXELS, PixelHeader, damage_named, parse_dicom, pixel_header
+from xray_harmonize.dicom.header import MAX_PIXELS, PixelHeader, damage_named, max_file_bytes, parse_dicom, pixel_header
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 
-# Two bytes a pixel, as much again for what else a file may carry, and room for the header
-_MAX_BYTES = 4 * MAX_PIXELS + 2**26
 _NAMESPACE = UUID("6f1c2f3e-5b0e-5d0a-9a3c-8a5e3c1f7d42")
 _IMPLEMENTATION = "2.25." + str(uuid5(_NAMESPACE, "implementation").int)
 _SCHEME = "99XRAYHARM"  # private schemes begin with 99 (PS3.16 8.2)
@@ -85,7 +83,7 @@ def source_image(source: Dataset | str | os.PathLike[str]) -> SourceImage:
     if isinstance(source, Dataset):
         dataset, name = source, str(source.get("SOPInstanceUID", "") or "the data set")
     else:
-        dataset, name = parse_dicom(source, max_bytes=_MAX_BYTES), os.fspath(source)
+        dataset, name = parse_dicom(source, max_bytes=max_file_bytes(MAX_PIXELS)), os.fspath(source)
     with damage_named(name):
         header = pixel_header(dataset, name)
         for keyword, tag in (("SOPClassUID", "(0008,0016)"), ("SOPInstanceUID", "(0008,0018)")):

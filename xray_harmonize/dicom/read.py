@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from xray_harmonize.dicom.exclusion import Shutters, collimator, counted_pixels, shutter_openings
 from xray_harmonize.dicom.grayscale import ModalityTransform, display_window, is_inverted, modality_transform
 from xray_harmonize.dicom.header import MAX_PIXELS, PixelHeader, damage_named, max_file_bytes, parse_dicom, pixel_header
+from xray_harmonize.dicom.header_text import one_line
 from xray_harmonize.dicom.provenance import provenance
 from xray_harmonize.dicom.spacing import read_spacing
 from xray_harmonize.dicom.stored import check_decoder, stored_values
@@ -203,8 +204,7 @@ def _text(dataset: Dataset, keyword: str) -> str | None:
         text = str(dataset.get(keyword) or "")
     except Exception:  # a damaged element raises whatever its parser does
         return None
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:_LONGEST_TEXT] or None
+    return one_line(text)[:_LONGEST_TEXT] or None
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:
