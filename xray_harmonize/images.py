@@ -262,6 +262,11 @@ class ImageSet:
         return self._source.is_lazy
 
     @property
+    def files(self) -> FileSource | None:
+        """The files that the images are; None where images lie in memory or are computed."""
+        return self._source if isinstance(self._source, FileSource) else None
+
+    @property
     def bits_stored(self) -> np.ndarray:
         """Bits in use of each image, 0 for floats, as int64 of shape (n,); a lazy set reads its files for it."""
         radiographs = (self._source.radiograph(i) for i in range(len(self)))

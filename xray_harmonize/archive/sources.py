@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from xray_harmonize.archive.one_file import printable
 from xray_harmonize.catalog.store import Catalog
 from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError
-from xray_harmonize.image_sources import FileSource
 from xray_harmonize.images import ImageSet
 from xray_harmonize.labels import find_images
 
@@ -150,10 +149,10 @@ def _of_folder(folder: Path, out: Path, scanner: ArrayLike | None) -> list[Sourc
 
 
 def _of_set(images: ImageSet) -> list[SourceFile]:
-    source = images._source
+    source = images.files
     if not len(images):
         return []
-    if not isinstance(source, FileSource):
+    if source is None:
         raise InvalidParameterError(
             "The images of an archive are files as they lie there; got images in memory or computed ones. Give paths, "
             "put transformers before the harmonizer into one Pipeline with it, or call transform."
