@@ -143,11 +143,27 @@ def test_shifted_images_come_closer_to_the_reference_and_stay_alike() -> None:
     assert (table["fallbacks"] == 0).all()
 
 
-def test_images_of_the_reference_hardly_change() -> None:
-    new = bodies(6, seed=3)
+def test_images_as_typical_as_the_references_own_stay_as_they_are() -> None:
+    new = bodies(40, seed=3)
+    stayed = (fitted().transform(new) == new).all(axis=(1, 2))
+    assert stayed.mean() > 0.8
+    np.testing.assert_array_equal(stayed, fitted().distances(new)["atypicality"] <= 1)
+    table = fitted().distances(shifted(new[:4]))
+    assert (table["atypicality"] > 1).all()
+    assert (table["change"] > 0.01).all()
+
+
+def test_where_no_share_is_typical_every_image_is_searched_for() -> None:
+    one, new = fitted().set_params(typical_share=0.0), bodies(6, seed=3)
+    assert not (one.transform(new) == new).all(axis=(1, 2)).any()
+    assert np.isinf(one.distances(new)["atypicality"]).all()
     far = fitted().transform(shifted(new)) - shifted(new)
-    near = fitted().transform(new) - new
-    assert np.sqrt((near**2).mean()) < 0.3 * np.sqrt((far**2).mean())
+    assert np.sqrt(((one.transform(new) - new) ** 2).mean()) < 0.5 * np.sqrt((far**2).mean())
+
+
+def test_with_few_patients_nothing_counts_as_typical() -> None:
+    few = bodies(6, seed=0)
+    assert not (BlindHarmony(**QUICK).fit(few).transform(few) == few).all(axis=(1, 2)).any()
 
 
 def test_doing_nothing_is_a_perfect_correlation_and_no_change() -> None:
@@ -198,7 +214,7 @@ def test_distances_of_no_image_are_a_table_without_rows() -> None:
     table = fitted().distances([])
     assert len(table) == 0
     assert list(table) == [
-        "similarity", "change", "bits_before", "bits_after", "edges_before", "edges_after", "fallbacks"
+        "atypicality", "similarity", "change", "bits_before", "bits_after", "edges_before", "edges_after", "fallbacks"
     ]  # fmt: skip
     assert fitted().bits_per_dimension([]).shape == (0,)
 
@@ -221,6 +237,7 @@ def test_bad_images_are_named() -> None:
     ("wrong", "message"),
     [
         ({"start": "mean"}, r"start must be 'source' or 'matched'; got 'mean'\."),
+        ({"typical_share": 2}, r"typical_share must lie in \[0, 1\]; got 2\."),
         ({"validation_fraction": 1}, r"validation_fraction must lie in \[0, 1\); got 1\."),
         ({"similarity": "ssim"}, r"similarity must be 'ncc' or 'cosine'; got 'ssim'\."),
         ({"image_size": 18}, r"image_size must be a whole number of pixels divisible by 4 for n_levels=2"),

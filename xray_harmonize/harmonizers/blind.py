@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
@@ -14,17 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.holdout import hold_out
-from xray_harmonize.exceptions import (
-    InvalidParameterError,
-    XRayHarmonizeWarning,
-)
+from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.base import Harmonizer, naming
-from xray_harmonize.harmonizers.blind_search import Search, flat_mask, gradients, search, similarity
+from xray_harmonize.harmonizers.blind_distances import DISTANCES, distances_between
+from xray_harmonize.harmonizers.blind_search import Search, search
 from xray_harmonize.harmonizers.blind_training import (
     FlowTraining,
     by_content,
     frame_of,
     images_of_reference,
+    latent_statistics,
     measured,
     typical_latents,
     unit_pixels,
@@ -32,6 +31,8 @@ from xray_harmonize.harmonizers.blind_training import (
 from xray_harmonize.harmonizers.carried_detail import NO_CONTRAST, carry_over
 from xray_harmonize.harmonizers.cdf import matching_curve
 from xray_harmonize.harmonizers.foreground import foreground_counts
+from xray_harmonize.harmonizers.network_rendering import tell_interruption
+from xray_harmonize.harmonizers.typicality import Typicality
 from xray_harmonize.levels import PROBABILITIES, quantiles
 from xray_harmonize.networks.flow import SplineFlow, check_flow, dequantize
 from xray_harmonize.radiograph import Radiograph
@@ -57,8 +58,8 @@ class BlindHarmony(Harmonizer):
         Scanner whose images are learned; None for the one with most training images, "pooled" for all. Without scanner
         labels all images are the reference's.
     start : {"source", "matched"}, default="source"
-        What the search starts from: the image, or the image with its grey values matched to the reference's. It stays
-        close to the image itself in either case; what it keeps of the match is what ``similarity`` leaves free.
+        What the search starts from and stays close to: the image, or the image with its grey values matched to the
+        reference's, as :class:`CDFMatching` does with one curve an image.
     n_iterations : int, default=10
         Turns of the search.
     similarity : {"ncc", "cosine"}, default="ncc"
@@ -77,8 +78,12 @@ class BlindHarmony(Harmonizer):
     latent : {"typical", "origin"}, default="typical"
         Where that way leads: to latents whose channels have means and deviations as images of the reference have them,
         which leaves those images alone; or to zero, as published.
-    tolerance : float, default=2.0
+    tolerance : float, default=0.5
         Up to how many standard deviations over the reference's images a mean or deviation is typical.
+    typical_share : float, default=0.99
+        Share of the reference's own images that count as typical, by the means and deviations of their latents taken
+        together. An image as typical as these stays as it is, whatever its scanner. 0: none, as published; so it is
+        with fewer than ten patients of the reference, and with ``latent="origin"``.
     image_size : int, default=64
         Side in pixels at which the flow sees images, divisible by ``2 ** n_levels``; the aspect is not kept.
     n_levels : int, default=4
@@ -127,6 +132,9 @@ class BlindHarmony(Harmonizer):
     typical_ : list of ndarray of shape (2, 2, n_channels)
         Of the flow's levels: mean and spread, over the reference's training images, of the means and deviations of the
         latents' channels.
+    typicality_ : dict of str to ndarray
+        ``center``, ``spread`` and ``precision`` of the same numbers, all in a row, and distances of ``held_out`` images
+        of the reference.
     reference_quantiles_ : ndarray of float
         Mean quantile function of the reference's training images, for ``start="matched"``.
     noise_seed_ : int
@@ -169,7 +177,7 @@ class BlindHarmony(Harmonizer):
     >>> harmonizer = BlindHarmony("reference", image_size=16, n_levels=2, n_steps=1, max_steps=2, random_state=0)
     >>> harmonized = harmonizer.fit(cohort.images).transform(cohort.images)
     >>> len(harmonized), harmonized[0].shape, harmonizer.distances(cohort.images[:1]).shape
-    (16, (32, 32), (1, 7))
+    (16, (32, 32), (1, 8))
     """
 
     def __init__(
@@ -185,7 +193,8 @@ class BlindHarmony(Harmonizer):
         foreground: float = 0.05,
         latent_step: float = 0.5,
         latent: str = "typical",
-        tolerance: float = 2.0,
+        tolerance: float = 0.5,
+        typical_share: float = 0.99,
         image_size: int = 64,
         n_levels: int = 4,
         n_steps: int = 4,
@@ -216,6 +225,7 @@ class BlindHarmony(Harmonizer):
         self.latent_step = latent_step
         self.latent = latent
         self.tolerance = tolerance
+        self.typical_share = typical_share
         self.image_size = image_size
         self.n_levels = n_levels
         self.n_steps = n_steps
@@ -258,7 +268,7 @@ class BlindHarmony(Harmonizer):
         ('cosine', 0.001, 10000)
         """
         search = {"similarity": "cosine", "similarity_step": 1.0, "edge_step": 0.04}
-        search |= {"latent": "origin", "latent_step": 1e-3, "schedule": "cosine", "flip": False}
+        search |= {"latent": "origin", "latent_step": 1e-3, "typical_share": 0.0, "schedule": "cosine", "flip": False}
         # 160 x 160 pixels stand for the 144 x 176 of the slices.
         sizes = {"image_size": 160, "n_levels": 4, "n_steps": 7, "channels": 96, "n_blocks": 3, "n_bits": 12}
         return cls(**{**search, **sizes, "batch_size": 256, "max_steps": 10_000, "lr": 5e-4, **parameters})
@@ -302,8 +312,8 @@ class BlindHarmony(Harmonizer):
         order = by_content(frames)
         rng = check_random_state(self.random_state)
         held_out = np.zeros(len(images), dtype=bool)
+        patients = None if images.patient is None else images.patient[order]
         if self.validation_fraction > 0:
-            patients = None if images.patient is None else images.patient[order]
             held_out = hold_out(np.zeros(len(images)), patients, self.validation_fraction, rng)
         ordered = torch.from_numpy(frames[order])
         seed, self.noise_seed_ = (int(number) for number in rng.randint(2**31 - 1, size=2))
@@ -311,29 +321,19 @@ class BlindHarmony(Harmonizer):
         with seeded(seed, device):
             flow = SplineFlow(**self.sizes_)
             outcome = self._training().train(flow, ordered[~held_out], ordered[held_out], device, type(self).__name__)
-        self._tell_interruption(len(outcome.history), outcome.best_epoch, outcome.interrupted)
+        tell_interruption(outcome, type(self).__name__)
         self.__dict__.pop("_cached", None)
         self.state_ = arrays_of(flow)
         self.reference_quantiles_ = functions[order].mean(axis=0)
-        self.typical_ = typical_latents(flow, ordered, self._noise(), self.batch_size)
+        statistics = latent_statistics(flow, ordered, self._noise(), self.batch_size)
+        self.typical_ = typical_latents(statistics)
+        self.typicality_ = asdict(Typicality.of(_side_by_side(statistics), patients))
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted
         return self
 
     def _training(self) -> FlowTraining:
         return FlowTraining(
             self.max_steps, self.batch_size, self.lr, self.schedule, self.flip, self.patience, self.verbose
-        )
-
-    @staticmethod
-    def _tell_interruption(n_checks: int, best: int, interrupted: bool) -> None:
-        if not interrupted:
-            return
-        if not best:
-            raise KeyboardInterrupt
-        warnings.warn(
-            f"The training of BlindHarmony was interrupted after {n_checks} checks; the state of check {best} is kept.",
-            XRayHarmonizeWarning,
-            stacklevel=3,
         )
 
     # -- searching -----------------------------------------------------------------------------
@@ -349,10 +349,12 @@ class BlindHarmony(Harmonizer):
         Returns
         -------
         DataFrame of n rows
-            ``similarity`` of the result to the image (1: as good as nothing done); ``change``, the root mean square
-            difference of grey values; ``bits_before`` and ``bits_after`` per dimension, the fewer the more like the
-            reference; ``edges_before`` and ``edges_after``, mean derivatives where the image has no edge;
-            ``fallbacks``, turns without a step in latent space. All at the size that the flow sees.
+            ``atypicality``, the image's distance from the reference's images, in units of what is typical there: up to
+            1 it stays as it is (infinite where nothing tells what is typical); ``similarity`` of the result to the
+            image (1: as good as nothing done); ``change``, the root mean square difference of grey values;
+            ``bits_before`` and ``bits_after`` per dimension, the fewer the more like the reference; ``edges_before``
+            and ``edges_after``, mean derivatives where the image has no edge; ``fallbacks``, turns without a step in
+            latent space. All at the size that the flow sees.
         """
         check_is_fitted(self)
         self._check_parameters()
@@ -362,7 +364,7 @@ class BlindHarmony(Harmonizer):
             radiograph = images.radiograph(i)
             with naming(radiograph):
                 rows.append(self._distances(radiograph))
-        return pd.DataFrame(rows, columns=_DISTANCES)
+        return pd.DataFrame(rows, columns=list(DISTANCES))
 
     def bits_per_dimension(self, X: Any, *, scanner: ArrayLike | None = None) -> np.ndarray:
         """How likely images are on the reference scanner, each on its own.
@@ -395,21 +397,22 @@ class BlindHarmony(Harmonizer):
     def _found(
         self, radiograph: Radiograph, pixels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, int]:
-        """Frame, what was found for it (None without contrast), which pixels of it count, and fallbacks."""
+        """Frame, what was found for it (None where it stays), which pixels of it count, and fallbacks."""
         frame, inside = frame_of(pixels, radiograph.mask, self.sizes_["image_size"])
         counted = frame[inside]
         if not counted.size or counted.max() - counted.min() < NO_CONTRAST:
+            return frame, None, inside, 0
+        if self._atypicality(self._tensor(frame)) <= 1:
             return frame, None, inside, 0
         start = frame
         if self.start == "matched":
             own = quantiles(foreground_counts(radiograph, "all"), PROBABILITIES)
             start = matching_curve(own, self.reference_quantiles_)(frame.astype(np.float64)).astype(np.float32)
-        source = self._tensor(frame)
+        source = self._tensor(start)
         with seeded(0, source.device), torch.inference_mode():
             result = search(
                 self._network(),
                 source,
-                self._tensor(start),
                 self._tensor(inside),
                 self._noise().to(source.device),
                 [torch.from_numpy(np.asarray(level)).to(source.device) for level in self.typical_],
@@ -420,19 +423,20 @@ class BlindHarmony(Harmonizer):
     def _distances(self, radiograph: Radiograph) -> dict[str, float]:
         frame, found, inside, fallbacks = self._found(radiograph, unit_pixels(radiograph))
         source, result = self._tensor(frame), self._tensor(frame if found is None else found)
-        counts = self._tensor(inside)
-        flat = flat_mask(source, counts, self.foreground, self.edge_percentile)
-        number = max(int(flat.sum()), 1)
-        change = (result - source)[counts].double()
-        return {
-            "similarity": float(similarity(result, source, counts, self.similarity)),
-            "change": float(change.square().mean().sqrt()) if len(change) else 0.0,
-            "bits_before": self._bits(source),
-            "bits_after": self._bits(result),
-            "edges_before": float((gradients(source).abs() * flat).sum()) / number,
-            "edges_after": float((gradients(result).abs() * flat).sum()) / number,
-            "fallbacks": fallbacks,
-        }
+        measured_here = {"atypicality": self._atypicality(source), "fallbacks": fallbacks}
+        measured_here |= {"bits_before": self._bits(source), "bits_after": self._bits(result)}
+        settings = Search.of(self.get_params(deep=False))
+        return {**measured_here, **distances_between(source, result, self._tensor(inside), settings)}
+
+    def _atypicality(self, frame: torch.Tensor) -> float:
+        if self.latent != "typical":
+            return np.inf
+        usual = Typicality(**self.typicality_)
+        limit = usual.limit(self.typical_share)
+        if limit == 0:
+            return np.inf
+        statistics = latent_statistics(self._network(), frame, self._noise(), 1)
+        return float(usual.distance(_side_by_side(statistics))[0]) / limit
 
     def _bits(self, frame: torch.Tensor) -> float:
         with torch.inference_mode():
@@ -466,6 +470,8 @@ class BlindHarmony(Harmonizer):
             raise InvalidParameterError(f"start must be 'source' or 'matched'; got {self.start!r}.")
         if not isinstance(self.validation_fraction, int | float) or not 0 <= self.validation_fraction < 1:
             raise InvalidParameterError(f"validation_fraction must lie in [0, 1); got {self.validation_fraction!r}.")
+        if not isinstance(self.typical_share, int | float) or not 0 <= self.typical_share <= 1:
+            raise InvalidParameterError(f"typical_share must lie in [0, 1]; got {self.typical_share!r}.")
         Search.of(self.get_params(deep=False))
         check_flow(**{name: getattr(self, name) for name in _SIZES})
         self._training()
@@ -486,4 +492,6 @@ class BlindHarmony(Harmonizer):
         return tags
 
 
-_DISTANCES = ["similarity", "change", "bits_before", "bits_after", "edges_before", "edges_after", "fallbacks"]
+def _side_by_side(statistics: list[np.ndarray]) -> np.ndarray:
+    """All numbers of an image in a row."""
+    return np.concatenate([level.reshape(len(level), -1) for level in statistics], axis=1)

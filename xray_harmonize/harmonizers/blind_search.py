@@ -210,7 +210,7 @@ class Search:
     foreground: float = 0.05
     latent_step: float = 0.5
     latent: str = "typical"
-    tolerance: float = 2.0
+    tolerance: float = 0.5
 
     def __post_init__(self) -> None:
         number = self.n_iterations
@@ -260,7 +260,6 @@ class Found:
 def search(
     flow: SplineFlow,
     source: torch.Tensor,
-    start: torch.Tensor,
     inside: torch.Tensor,
     noise: torch.Tensor,
     typical: list[torch.Tensor],
@@ -273,9 +272,7 @@ def search(
     flow : SplineFlow
         Of the reference, in evaluation mode.
     source : tensor of shape (n, 1, image_size, image_size)
-        In [0, 1].
-    start : tensor of the same shape
-        Images that the search starts from.
+        What the search starts from and stays close to, in [0, 1].
     inside : tensor of bool of the same shape
         Pixels that count.
     noise : tensor of shape (1, 1, image_size, image_size)
@@ -289,7 +286,7 @@ def search(
     Found
     """
     flat = flat_mask(source, inside, settings.foreground, settings.edge_percentile)
-    x, fallbacks = start, torch.zeros(len(source), dtype=torch.int64, device=source.device)
+    x, fallbacks = source, torch.zeros(len(source), dtype=torch.int64, device=source.device)
     for _ in range(settings.n_iterations):
         x = image_step(x, source, inside, flat, settings)
         y = latent_step(flow, dequantize(x, noise, flow.n_bits, rounded=False), typical, settings)

@@ -290,8 +290,8 @@ def noisy(n_bits: int, flip: bool) -> Any:
     return transform
 
 
-def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor, batch_size: int) -> list[np.ndarray]:
-    """Tell what is typical of the latents of images, for :func:`~xray_harmonize.harmonizers.blind_search.search`.
+def latent_statistics(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor, batch_size: int) -> list[np.ndarray]:
+    """Tell what every image's latents are like.
 
     Parameters
     ----------
@@ -303,8 +303,8 @@ def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor,
 
     Returns
     -------
-    list of ndarray of float32 of shape (2, 2, n_channels)
-        Of each level: mean, then spread over the images, of the channels' means and deviations.
+    list of ndarray of float64 of shape (n, 2, n_channels)
+        Of each level: the channels' means and deviations.
     """
     device = next(flow.parameters()).device
     found = []
@@ -312,8 +312,23 @@ def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor,
         for some in frames.split(batch_size):
             y = dequantize(some.to(device), noise.to(device), flow.n_bits, rounded=False)
             found.append([channel_statistics(z).double().cpu() for z in flow.encode(y)[0]])
-    levels = [torch.cat(level) for level in zip(*found, strict=True)]
-    return [torch.stack([level.mean(dim=0), level.std(dim=0, correction=0)]).float().numpy() for level in levels]
+    return [torch.cat(level).numpy() for level in zip(*found, strict=True)]
+
+
+def typical_latents(statistics: list[np.ndarray]) -> list[np.ndarray]:
+    """Tell what is typical of the latents of images, for :func:`~xray_harmonize.harmonizers.blind_search.search`.
+
+    Parameters
+    ----------
+    statistics : list of ndarray of float64 of shape (n, 2, n_channels)
+        As :func:`latent_statistics` gives them.
+
+    Returns
+    -------
+    list of ndarray of float32 of shape (2, 2, n_channels)
+        Of each level: mean, then spread over the images, of the channels' means and deviations.
+    """
+    return [np.stack([level.mean(axis=0), level.std(axis=0)]).astype(np.float32) for level in statistics]
 
 
 class MeanBits(nn.Module):
