@@ -124,6 +124,36 @@ def test_truth_is_aligned_with_the_images(task: str) -> None:
         assert np.corrcoef(image, wrong)[0, 1] < np.corrcoef(image, truth)[0, 1]
 
 
+@pytest.mark.parametrize(("task", "name"), [("density", "glandular"), ("pneumonia", "lung")])
+def test_tissue_lies_in_the_body_and_is_the_same_on_all_scanners_of_a_patient(task: str, name: str) -> None:
+    cohort = make_cohort(task, **SMALL, paired=True)
+    assert list(cohort.tissue) == [name]
+    tissue = cohort.tissue[name]
+    assert tissue.shape == cohort.body.shape
+    assert tissue.dtype == bool
+    assert not (tissue & ~cohort.body).any()
+    for scanner in cohort.presets:
+        np.testing.assert_array_equal(tissue[of(cohort, scanner)], tissue[of(cohort, cohort.reference)])
+
+
+def test_denser_breasts_show_more_glandular_tissue() -> None:
+    cohort = make_cohort("density", ["reference"], 16, 48, 0)
+    share = cohort.tissue["glandular"].sum(axis=(1, 2)) / cohort.body.sum(axis=(1, 2))
+    means = [share[cohort.labels == label].mean() for label in "ABCD"]
+    assert means == sorted(means)
+    assert means[0] < 0.1 < 0.5 < means[3]
+
+
+def test_lungs_are_the_dark_fields_and_filled_parts_belong_to_them() -> None:
+    cohort = make_cohort("pneumonia", ["chest-reference"], 8, 48, 0)
+    for i, lung in enumerate(cohort.tissue["lung"]):
+        image, around = cohort.images.unit(i), cohort.body[i] & ~cohort.tissue["lung"][i]
+        assert 0.15 < lung.mean() < 0.45
+        assert np.median(image[lung]) < np.median(image[around])
+    ill = cohort.labels == 1
+    assert abs(cohort.tissue["lung"][ill].mean() - cohort.tissue["lung"][~ill].mean()) < 0.1
+
+
 def test_images_of_the_reference_are_their_own_truth() -> None:
     cohort = make_cohort("pneumonia", **SMALL)
     rows = of(cohort, cohort.reference)

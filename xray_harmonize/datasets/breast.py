@@ -8,13 +8,16 @@ from scipy.special import expit
 
 from xray_harmonize.datasets.anatomy import Body, power_law_texture, ramp
 
-__all__ = ["FIELD_CM", "GLANDULAR_FRACTION", "breast"]
+__all__ = ["FIELD_CM", "GLANDULAR_FRACTION", "GLANDULAR_SHARE", "breast", "glandular_region"]
 
 FIELD_CM = 19.0
 """Side of the imaged square in cm."""
 
 GLANDULAR_FRACTION = {"A": (0.03, 0.10), "B": (0.12, 0.22), "C": (0.26, 0.42), "D": (0.48, 0.75)}
 """Share of the breast under the skin that is glandular, by density class: almost entirely fatty to extremely dense."""
+
+GLANDULAR_SHARE = 0.4
+"""Share of a ray's path from which on the ray counts as one through glandular tissue."""
 
 _SKIN_CM = 0.15
 
@@ -136,3 +139,26 @@ def breast(density: str, size: int, rng: np.random.Generator) -> Body:
         pixel_cm,
         {"glandular_fraction": fraction, "compressed_cm": compressed},
     )
+
+
+def glandular_region(body: Body) -> np.ndarray:
+    """Where a breast is glandular: rays that run through glandular tissue for :data:`GLANDULAR_SHARE` of their path.
+
+    Parameters
+    ----------
+    body : Body
+        As :func:`breast` draws it.
+
+    Returns
+    -------
+    ndarray of bool of shape (size, size)
+        Nothing may be, in a breast that is almost entirely fatty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fatty, dense = (glandular_region(breast(one, 64, np.random.default_rng(0))).sum() for one in "AD")
+    >>> bool(fatty < 0.2 * dense)
+    True
+    """
+    return np.asarray(body.mask & (body.thickness["glandular"] >= GLANDULAR_SHARE * body.total))

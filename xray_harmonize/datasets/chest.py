@@ -9,10 +9,13 @@ from scipy.ndimage import gaussian_filter
 
 from xray_harmonize.datasets.anatomy import Body, power_law_texture, ramp
 
-__all__ = ["FIELD_CM", "chest"]
+__all__ = ["FIELD_CM", "LUNG_CM", "chest", "lung_region"]
 
 FIELD_CM = 37.0
 """Side of the imaged square in cm."""
+
+LUNG_CM = 3.0
+"""Path through the lungs from which on a ray counts as one through them."""
 
 
 @dataclass(frozen=True)
@@ -261,3 +264,26 @@ def chest(opacity: bool, size: int, rng: np.random.Generator) -> Body:
         FIELD_CM / size,
         {"fluid_fraction": float(fluid.sum()) / volume, "depth_cm": 2.0 * frame.half_depth},
     )
+
+
+def lung_region(body: Body) -> np.ndarray:
+    """Where the lungs are, filled parts among them: rays of at least :data:`LUNG_CM` through their air space.
+
+    Parameters
+    ----------
+    body : Body
+        As :func:`chest` draws it.
+
+    Returns
+    -------
+    ndarray of bool of shape (size, size)
+        The same with an opacity and without.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> well, ill = (lung_region(chest(state, 64, np.random.default_rng(0))) for state in (False, True))
+    >>> bool((well == ill).all()), bool(0.15 < well.mean() < 0.4)
+    (True, True)
+    """
+    return np.asarray(body.thickness["lung"] + body.thickness["fluid"] >= LUNG_CM)

@@ -12,8 +12,8 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from xray_harmonize.datasets.anatomy import Body
-from xray_harmonize.datasets.breast import breast
-from xray_harmonize.datasets.chest import chest
+from xray_harmonize.datasets.breast import breast, glandular_region
+from xray_harmonize.datasets.chest import chest, lung_region
 from xray_harmonize.datasets.classes import class_plan
 from xray_harmonize.datasets.physics import attenuation_image
 from xray_harmonize.datasets.responses import curve_between
@@ -27,6 +27,10 @@ __all__ = ["Cohort", "make_cohort"]
 MIN_SIZE = 32
 
 _ANATOMY: dict[str, Callable[[Any, int, np.random.Generator], Body]] = {"density": breast, "pneumonia": chest}
+_TISSUE: dict[str, tuple[str, Callable[[Body], np.ndarray]]] = {
+    "density": ("glandular", glandular_region),
+    "pneumonia": ("lung", lung_region),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Cohort:
         The scanners as rendered, the reference among them.
     physics : {"own", "same"}
         Whether scanners expose each in its own way or all like the reference.
+    tissue : dict of {str: ndarray of bool of shape (n, size, size)}
+        What an expert might outline, known from the bodies: "glandular" in mammograms
+        (:func:`~xray_harmonize.datasets.breast.glandular_region`; empty in some breasts of density "A"), "lung" in
+        chest radiographs, filled parts included (:func:`~xray_harmonize.datasets.chest.lung_region`).
     """
 
     images: ImageSet
@@ -66,6 +74,7 @@ class Cohort:
     facts: pd.DataFrame
     presets: Mapping[str, VendorPreset] = field(repr=False)
     physics: Literal["own", "same"] = "own"
+    tissue: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def true_curve(self, scanner: str) -> ToneCurve:
         """Give the curve that takes a scanner's images to the truth.
@@ -200,13 +209,16 @@ def make_cohort(
     seed = int(check_random_state(random_state).randint(2**31 - 1))
 
     rows = []
+    tissue, region = _TISSUE[task]
     for preset in presets:
         group = "patient" if paired else preset.name
         for k, label in enumerate(plan[preset.name]):
             stream = (seed, crc32(group.encode()), k)
             body = _ANATOMY[task](label, size, np.random.default_rng(stream))
-            rows.append({"label": label, "patient": f"{group}-{k:04d}", **_expose(body, preset, target, stream)})
-    return _assemble(rows, {**{p.name: p for p in presets}, target.name: target}, target.name, physics)
+            known = {"label": label, "patient": f"{group}-{k:04d}", "tissue": region(body)}
+            rows.append({**known, **_expose(body, preset, target, stream)})
+    rendered = {**{p.name: p for p in presets}, target.name: target}
+    return _assemble(rows, rendered, target.name, physics, tissue)
 
 
 def _reference(task: Task, presets: list[VendorPreset], reference: str | VendorPreset | None) -> VendorPreset:
@@ -252,7 +264,11 @@ def _expose(body: Body, preset: VendorPreset, target: VendorPreset, stream: tupl
 
 
 def _assemble(
-    rows: list[dict[str, Any]], presets: dict[str, VendorPreset], reference: str, physics: Literal["own", "same"]
+    rows: list[dict[str, Any]],
+    presets: dict[str, VendorPreset],
+    reference: str,
+    physics: Literal["own", "same"],
+    tissue: str,
 ) -> Cohort:
     def image_set(pixels: str, window: str, rendered_on: list[str]) -> ImageSet:
         return ImageSet(
@@ -275,6 +291,7 @@ def _assemble(
         facts=pd.DataFrame([row["facts"] for row in rows]),
         presets=presets,
         physics=physics,
+        tissue={tissue: np.stack([row["tissue"] for row in rows])},
     )
 
 
