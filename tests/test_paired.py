@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -36,6 +37,33 @@ every_method = pytest.mark.parametrize("cls", SMALL, ids=lambda cls: cls.__name_
 
 def small(cls: type[PairedHarmonizer], **parameters: Any) -> Any:
     return cls(**{**MOMENT, **SMALL[cls], **parameters})
+
+
+SHARED = (
+    "reference",
+    "distortion",
+    "batch_size",
+    "schedule",
+    "augment",
+    "validation_fraction",
+    "patience",
+    "device",
+    "precision",
+    "random_state",
+    "verbose",
+)
+
+
+def told(cls: type[PairedHarmonizer], parameter: str) -> str:
+    """Give what the documentation says of a parameter, its name and all indented lines below."""
+    found = re.search(rf"^{parameter} : .*\n(?:    .*\n)+", inspect.getdoc(cls) or "", re.MULTILINE)
+    assert found is not None, f"{cls.__name__}: {parameter}"
+    return found.group()
+
+
+@pytest.mark.parametrize("parameter", SHARED)
+def test_a_parameter_that_all_share_is_told_alike_of_all(parameter: str) -> None:
+    assert len({told(cls, parameter) for cls in SMALL}) == 1
 
 
 # -- pairs ----------------------------------------------------------------------------------------------------------

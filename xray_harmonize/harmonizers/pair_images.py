@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -99,8 +99,7 @@ class PairImages(DrawnImages):
         at = torch.as_tensor(chosen)
         source = None if self.source is None else self.source[at]
         maps = None if self.maps is None else self.maps[at]
-        options = (self.distortion, self.rescale, self.augment)
-        return PairImages(self.target[at], self.weight[at], source, maps, *options)
+        return replace(self, target=self.target[at], weight=self.weight[at], source=source, maps=maps)
 
     def canonical_order(self) -> np.ndarray:
         """Order by content, so that a training does not depend on the order in which images were given."""
@@ -162,8 +161,10 @@ class PairImages(DrawnImages):
         return {"images": source, "weight": weight}, batch
 
 
-def read_targets(images: ImageSet, of_shape: OfShape, distortion: str, rescale: str, augment: bool) -> PairImages:
-    """Read reference images, of which sources are to be made.
+def read_targets(
+    images: ImageSet, of_shape: OfShape, distortion: str = "mixed", rescale: str = "endpoint", augment: bool = True
+) -> PairImages:
+    """Read images of one rendering, of which sources are to be made.
 
     Parameters
     ----------
@@ -181,7 +182,7 @@ def read_targets(images: ImageSet, of_shape: OfShape, distortion: str, rescale: 
     views = [_named_view(images.radiograph(i), of_shape) for i in range(len(images))]
     shape = _middle_shape([view.shape for view, _ in views])
     target, weight = (_stack([pair[k] for pair in views], shape) for k in range(2))
-    return PairImages(target, weight, None, None, distortion, rescale, augment)
+    return PairImages(target, weight, distortion=distortion, rescale=rescale, augment=augment)
 
 
 def read_pairs(

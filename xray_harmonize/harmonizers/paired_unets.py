@@ -25,8 +25,8 @@ class ResUNet(LocalRendering, PairedHarmonizer):
     n_features : int, default=32
         Channels of the network on all its levels.
     global_statistics : bool, default=True
-        Whether quantiles of the image join behind the normalization, which takes brightness and contrast out of
-        everything before. False as published.
+        Whether quantiles of the image, and the image itself, join behind the normalization, which takes brightness and
+        contrast out of everything before. False as published.
     distortion : {"mixed", "global", "mapping"}, default="mixed"
         What self-made pairs are made by, see :func:`~xray_harmonize.harmonizers.self_made_pairs.distort`.
     batch_size : int, default=4

@@ -243,7 +243,7 @@ class CycleGAN(LocalRendering):
 
     def _tensor(self, images: ImageSet) -> torch.Tensor:
         """Read images of one set, in an order of their own."""
-        read = read_targets(images, self._view_shape, "global", "endpoint", self.augment)
+        read = read_targets(images, self._view_shape)
         return read.target[torch.as_tensor(read.canonical_order())]
 
     def _new_network(self) -> Generator:

@@ -105,7 +105,6 @@ class CycleNet(Net):
         generator = torch.Generator().manual_seed(self.seed)
         self.buffers_ = [ImageBuffer(self.buffer_size, generator) for _ in range(2)]
         self.n_done_ = 0
-        self.critic_losses_: list[float] = []
         return self
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xray_harmonize.networks.rendering import RenderingNetwork
+from xray_harmonize.networks.rendering import RenderingNetwork, start_at_zero
 
 N_ITERATIONS: Final = 8
 
@@ -67,9 +67,7 @@ class CurveMaps(RenderingNetwork):
         widths = [(1, once), (once, once), (once, once), (once, once), (twice, once), (twice, once)]
         self.layers = nn.ModuleList(nn.Conv2d(n_in, n_out, 3, padding=1) for n_in, n_out in widths)
         self.last = nn.Conv2d(twice, n_iterations, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
+        start_at_zero(self.last)
 
     def forward(self, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Coefficients of shape (n, n_iterations, height, width)."""

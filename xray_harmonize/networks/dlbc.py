@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xray_harmonize.networks.rendering import RenderingNetwork
+from xray_harmonize.networks.rendering import RenderingNetwork, start_at_zero
 
 SMALLEST_WIDTH: Final = 0.01
 # What softplus makes the width 1 of: the training starts at the identity.
@@ -63,8 +63,7 @@ class WindowNetwork(RenderingNetwork):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         last = nn.Linear(64, 2)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        start_at_zero(last)
         self.head = nn.Sequential(nn.Linear(channels[-1], 64), nn.LeakyReLU(0.2), last)
 
     def forward(self, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from xray_harmonize.networks.rendering import N_STATISTICS, RenderingNetwork, global_statistics
+from xray_harmonize.networks.rendering import N_STATISTICS, RenderingNetwork, global_statistics, start_at_zero
 
 HALVINGS: Final = 5
 SMOOTHNESS: Final = 1e-4
@@ -24,6 +24,9 @@ MONOTONICITY: Final = 10.0
 _PACE: Final = 10.0
 # Shares start near one, and so the curves near the identity.
 _START: Final = 0.1
+# Falls below this, a quarter of a level of 8 bits, count by their square: all tables but one start flat, and the first
+# step leaves them flat but for rounding errors, whose signs would otherwise decide which way a training goes.
+_SLIGHT: Final = 1e-3
 
 
 def read_tables(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
@@ -71,14 +74,15 @@ def total_variation(tables: torch.Tensor) -> torch.Tensor:
 
 
 def falling(tables: torch.Tensor) -> torch.Tensor:
-    """Mean amount by which each table falls; of shape (n,).
+    """Mean amount by which each table falls, less where a step falls by under 0.001; of shape (n,).
 
     Examples
     --------
-    >>> falling(torch.tensor([[0.0, 1.0, 0.5]]))
-    tensor([0.2500])
+    >>> falling(torch.tensor([[0.0, 1.0, 0.5], [0.0, 0.5, 0.5]]))
+    tensor([0.2498, 0.0000])
     """
-    return torch.relu(-tables.diff(dim=1)).mean(dim=1)
+    falls = torch.relu(-tables.diff(dim=1))
+    return torch.where(falls < _SLIGHT, falls.square() / (2 * _SLIGHT), falls - _SLIGHT / 2).mean(dim=1)
 
 
 class TableNetwork(RenderingNetwork):
@@ -129,8 +133,7 @@ class TableNetwork(RenderingNetwork):
         self.statistics: nn.Module | None = None
         if statistics:
             shares = nn.Linear(32, n_tables)
-            nn.init.zeros_(shares.weight)
-            nn.init.zeros_(shares.bias)
+            start_at_zero(shares)
             self.statistics = nn.Sequential(nn.Linear(N_STATISTICS, 32), nn.LeakyReLU(0.2), shares)
         with torch.no_grad():
             last.weight.mul_(_START)

@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 N_QUANTILES: Final = 16
 N_STATISTICS: Final = N_QUANTILES + 2
@@ -50,6 +51,39 @@ def global_statistics(images: torch.Tensor, weight: torch.Tensor) -> torch.Tenso
     at = torch.searchsorted(reached.contiguous(), middles.expand(len(greys), -1).contiguous())
     quantiles = ordered.gather(1, at.clamp_max(greys.shape[1] - 1))
     return torch.cat([2 * quantiles - 1, 2 * mean - 1, 2 * deviation], dim=1)
+
+
+def continued(images: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Continue images by their last rows and columns, so that their sides can be halved.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, channels, height, width)
+    multiple : int
+        Of which the sides become multiples.
+
+    Examples
+    --------
+    >>> continued(torch.rand(1, 1, 30, 32), 16).shape
+    torch.Size([1, 1, 32, 32])
+    """
+    height, width = images.shape[-2:]
+    return functional.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def start_at_zero(*layers: nn.Module) -> None:
+    """Set the weights of last layers to zero: what a training starts from is then known, mostly the identity.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 3)
+    >>> start_at_zero(layer)
+    >>> layer(torch.rand(1, 2)).detach()
+    tensor([[0., 0., 0.]])
+    """
+    for layer in layers:
+        for weights in layer.parameters():
+            nn.init.zeros_(weights)
 
 
 class RenderingNetwork(nn.Module):

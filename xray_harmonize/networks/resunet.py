@@ -14,7 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xray_harmonize.networks.rendering import N_STATISTICS, RenderingNetwork, global_statistics
+from xray_harmonize.networks.rendering import (
+    N_STATISTICS,
+    RenderingNetwork,
+    continued,
+    global_statistics,
+    start_at_zero,
+)
 
 SMALLEST_VIEW: Final = 32
 """Pixels a side, below which the deepest level of five would have a single one, which cannot be normalized."""
@@ -81,17 +87,14 @@ class ResidualUNet(nn.Module):
         self.encoder = nn.ModuleList(ResidualBlock(1 if k == 0 else features, features) for k in range(levels))
         self.decoder = nn.ModuleList(ResidualBlock(2 * features, features) for _ in range(levels - 1))
         last = nn.Conv2d(features, out_channels, 1)
-        nn.init.zeros_(last.weight)
-        assert last.bias is not None
-        nn.init.zeros_(last.bias)
+        start_at_zero(last)
         joined = nn.Conv2d(features + N_STATISTICS + 1, features, 1)
         self.head = nn.Sequential(joined, nn.LeakyReLU(0.1), last) if statistics else last
 
     def forward(self, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Give maps of shape (n, out_channels, height, width) for images of shape (n, 1, height, width) in [0, 1]."""
         height, width = images.shape[-2:]
-        missing = (0, -width % self.multiple, 0, -height % self.multiple)
-        maps = functional.pad(images, missing, mode="replicate")
+        maps = continued(images, self.multiple)
         kept: list[torch.Tensor] = []
         for level, block in enumerate(self.encoder):
             maps = block(functional.max_pool2d(maps, 2) if level else maps)
@@ -162,8 +165,7 @@ class ResidualImage(RenderingNetwork):
     def forward(self, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Give what is to be added, of shape (n, 1, height, width)."""
         height, width = images.shape[-2:]
-        missing = (0, -width % self.multiple, 0, -height % self.multiple)
-        maps: torch.Tensor = self.backbone(functional.pad(2 * images - 1, missing, mode="replicate"))
+        maps: torch.Tensor = self.backbone(continued(2 * images - 1, self.multiple))
         return maps[..., :height, :width]
 
     def render(self, images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,8 @@ from typing import Final
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from xray_harmonize.networks.rendering import RenderingNetwork
+from xray_harmonize.networks.rendering import RenderingNetwork, continued
 
 DEVIATION: Final = 0.02
 """Of all weights at the start."""
@@ -56,6 +55,8 @@ class Generator(RenderingNetwork):
     """
 
     pointwise = False
+    multiple = 4
+    """Sides are made multiples of this, as they are halved twice."""
 
     def __init__(self, features: int = 64, n_blocks: int = 9) -> None:
         super().__init__()
@@ -73,8 +74,7 @@ class Generator(RenderingNetwork):
     def translated(self, images: torch.Tensor) -> torch.Tensor:
         """Give images of the other set, of shape (n, 1, height, width), in [0, 1]."""
         height, width = images.shape[-2:]
-        padded = functional.pad(2 * images - 1, (0, -width % 4, 0, -height % 4), mode="replicate")
-        result: torch.Tensor = self.layers(padded)[..., :height, :width]
+        result: torch.Tensor = self.layers(continued(2 * images - 1, self.multiple))[..., :height, :width]
         return (result.float() + 1) / 2
 
     def forward(self, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
