@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from xray_harmonize.cli.interruption import starts_over
 from xray_harmonize.exceptions import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _asker() -> Ask | None:
     return ask
 
 
+@starts_over
 def _tell(base: str, folder: Path, settings: dict[str, Any]) -> None:
     from xray_harmonize.download.survey import survey
 

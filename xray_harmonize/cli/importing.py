@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from xray_harmonize.cli.interruption import goes_on, starts_over
+
 if TYPE_CHECKING:
     from xray_harmonize.catalog.annotations import TableImport
     from xray_harmonize.catalog.csv_tables import ImportedTable
@@ -39,6 +41,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the draw, where --n leaves imag
 
 
 @app.command("mimic-cxr")
+@goes_on
 def mimic_cxr(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folder(s) that hold the tables.")],
     db: Db,
@@ -59,6 +62,7 @@ def mimic_cxr(
 
 
 @app.command("mimic-iv")
+@goes_on
 def mimic_iv(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds hosp and icu.")], db: Db
 ) -> None:
@@ -76,6 +80,7 @@ def mimic_iv(
 
 
 @app.command("rsna")
+@goes_on
 def rsna(
     images: Annotated[Path, typer.Option(help="Folder of the DICOM files.")],
     labels: Annotated[Path, typer.Option(help="stage_2_train_labels.csv.")],
@@ -101,6 +106,7 @@ def rsna(
 
 
 @app.command("embed")
+@goes_on
 def embed(
     metadata: Annotated[Path, typer.Option(help="EMBED_OpenData_metadata.csv.")],
     clinical: Annotated[Path, typer.Option(help="EMBED_OpenData_clinical.csv.")],
@@ -123,6 +129,7 @@ def embed(
 
 
 @app.command("csv")
+@starts_over
 def csv(
     table: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with one row an image; .gz may follow.")],
     db: Db,

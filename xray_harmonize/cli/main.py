@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from xray_harmonize.cli import adapt, apply, audit, compare, download, fit, importing, index, query
+from xray_harmonize.cli.interruption import goes_on, starts_over
 from xray_harmonize.exceptions import XRayHarmonizeError
 
 app = typer.Typer(
@@ -24,17 +25,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("compare")(compare.compare)
-app.command("audit")(audit.audit)
-app.command("adapt")(adapt.adapt)
-app.command("index")(index.index)
+app.command("compare")(goes_on(compare.compare))
+app.command("audit")(starts_over(audit.audit))
+app.command("adapt")(starts_over(adapt.adapt))
+app.command("index")(goes_on(index.index))
 app.add_typer(importing.app)
-app.command("query")(query.query)
-app.command("fit")(fit.fit)
-app.command("apply")(apply.apply)
-app.command("download")(download.download)
+app.command("query")(starts_over(query.query))
+app.command("fit")(starts_over(fit.fit))
+app.command("apply")(goes_on(apply.apply))
+app.command("download")(goes_on(download.download))
 
-INTERRUPTED = 130
 FAILED = 2
 
 
@@ -49,7 +49,10 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the command; errors of the package and the system end as one message and status 2, Ctrl-C as status 130."""
+    """Run the command; errors of the package and the system end as one message and status 2, Ctrl-C as status 130.
+
+    Typer makes that status of it; what is said is each command's own (:mod:`xray_harmonize.cli.interruption`).
+    """
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -62,10 +65,6 @@ def run(arguments: list[str] | None = None) -> None:
     except (XRayHarmonizeError, OSError) as error:
         errors.print(f"error: {error}", markup=False, style="red")
         sys.exit(FAILED)
-    except SystemExit as ending:
-        if ending.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            errors.print("Interrupted. What is finished is kept: run the same command again to go on.", style="yellow")
-        raise
 
 
 if __name__ == "__main__":
