@@ -167,9 +167,12 @@ def test_other_spacings_can_be_named(one: Challenge) -> None:
     assert one.read(scanners={"Brand C": (0.1943, 1e-3)}).images["scanner"].tolist() == ["Brand C"]
 
 
-@pytest.mark.parametrize("spacing", [None, ""])
-def test_image_without_pixel_spacing_is_left_out(one: Challenge, spacing: str | None) -> None:
-    attributes = {} if spacing is None else {"PixelSpacing": spacing}
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"PixelSpacing": ""}, {"PixelSpacing": [0, 0]}, {"ImagerPixelSpacing": [0.143, 0.143]}],
+    ids=["none", "empty", "zero", "that of the detector alone"],
+)
+def test_image_without_pixel_spacing_is_left_out(one: Challenge, attributes: dict[str, Any]) -> None:
     make_dicom(one.images / "other.dcm", STORED, PatientID="kept", **attributes)
     assert one.read().images["path"].tolist() == ["kept.dcm"]
 

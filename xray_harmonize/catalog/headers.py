@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydicom.dataset import Dataset
 
-from xray_harmonize.dicom.age import age_in_years
-from xray_harmonize.dicom.header import MAX_PIXELS, parse_dicom, pixel_header
-from xray_harmonize.dicom.stored import check_decoder
+from xray_harmonize.dicom.acquisition import read_acquisition
+from xray_harmonize.dicom.spacing import CALIBRATED
 from xray_harmonize.exceptions import NotEnoughImagesError, XRayHarmonizeError
 from xray_harmonize.labels import SkippedRow
 
-_LONGEST_TEXT = 64
 _SHOWN_REASONS = 3
 _COLUMNS = ["path", "stem", "readable", "patient_id", "view", "sex", "age", "pixel_spacing"]
 
@@ -31,7 +27,7 @@ def read_headers(folder: Path) -> tuple[pd.DataFrame, list[SkippedRow]]:
     -------
     files : DataFrame
         One row a file, in the order of paths: ``path`` (relative to the folder), ``stem``, ``readable``, and where it
-        is, ``patient_id``, ``view``, ``sex``, ``age`` (years) and ``pixel_spacing`` (between rows, mm).
+        is, ``patient_id``, ``view``, ``sex``, ``age`` (years) and ``pixel_spacing`` (Pixel Spacing between rows, mm).
     skipped : list of SkippedRow
         Files whose header cannot be read or is none of a radiograph, and why.
 
@@ -64,29 +60,12 @@ def read_headers(folder: Path) -> tuple[pd.DataFrame, list[SkippedRow]]:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    name = os.fspath(path)
-    dataset = parse_dicom(path, max_bytes=4 * MAX_PIXELS, header_only=True)
-    header = pixel_header(dataset, name)
-    check_decoder(header.transfer_syntax, name)
+    row = read_acquisition(path)
+    is_calibrated = row["pixel_spacing_source"] == CALIBRATED
     return {
-        "patient_id": _text(dataset, "PatientID"),
-        "view": _text(dataset, "ViewPosition"),
-        "sex": _text(dataset, "PatientSex"),
-        "age": age_in_years(_text(dataset, "PatientAge")),
-        "pixel_spacing": _first_number(dataset, "PixelSpacing"),
+        "patient_id": row["patient_id"],
+        "view": row["view"],
+        "sex": row["sex"],
+        "age": row["age_years"],
+        "pixel_spacing": row["pixel_spacing_mm"] if is_calibrated else None,
     }
-
-
-def _text(dataset: Dataset, keyword: str) -> str | None:
-    """Give a short printable text as stored: ages often lack their unit, which pydicom objects to when it converts."""
-    element = dataset.get_item(keyword)
-    value = None if element is None else element.value
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-    return "".join(character for character in text if character.isprintable()).strip()[:_LONGEST_TEXT] or None
-
-
-def _first_number(dataset: Dataset, keyword: str) -> float | None:
-    try:
-        return float((_text(dataset, keyword) or "").split("\\")[0])
-    except ValueError:
-        return None
