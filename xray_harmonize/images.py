@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -220,11 +221,16 @@ class ImageSet:
 
     # -- one image ------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _columns(self) -> dict[Any, Any]:
+        # Taken out of the table once: it makes a Series of a column whenever it is asked for one.
+        return {key: column.array for key, column in self._table.items()}
+
     def radiograph(self, i: int) -> Radiograph:
         """Give image ``i`` with mask, bits, and meta: what the file says, overridden by the set's own table."""
         radiograph = self._source.radiograph(i)
         # Cell by cell: a whole row would come as one type, its integers as floats.
-        row = {key: column.iloc[i] for key, column in self._table.items() if not _is_missing(column.iloc[i])}
+        row = {key: cell for key, cells in self._columns.items() if not _is_missing(cell := cells[i])}
         return replace(
             radiograph,
             meta={**radiograph.meta, **row},
