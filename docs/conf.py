@@ -72,6 +72,7 @@ html_theme_options = {
         "api": ["page-toc"],
         "index": [],
         "gdce_study": [],
+        "systems": [],
         "gallery/*": [],
         "guide/which_harmonizer": [],
         "guide/archives": [],

@@ -1,6 +1,7 @@
-"""Draw the guide's decision figure, for light pages and for dark ones.
+"""Draw the guide's two decision figures, for light pages and for dark ones: which harmonizer, and which network.
 
-Run as ``python docs/decision.py``; writes ``docs/images/which_harmonizer.svg`` and ``which_harmonizer_dark.svg``.
+Run as ``python docs/decision.py``; writes ``docs/images/which_harmonizer.svg``, ``which_network.svg`` and both again
+with ``_dark``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 # Text stays text in the file, so that it can be read aloud, searched and zoomed; hashes do not change from run to run.
 mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "xray_harmonize", "font.family": "sans-serif"})
 
-WIDTH, HEIGHT = 8.6, 8.7  # at the width of a page, a point is a pixel
+WIDTH = 8.6  # at the width of a page, a point is a pixel
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,19 @@ DARK = Palette(ink="#f2f2f2", line="#b5bcc8", question="#263449", answer="#46371
 
 
 def main() -> None:
-    for palette, name in ((LIGHT, "which_harmonizer"), (DARK, "which_harmonizer_dark")):
-        path = Path(__file__).parent / "images" / f"{name}.svg"
-        figure = Figure(figsize=(WIDTH, HEIGHT))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))
-        axes.axis("off")
-        draw(axes, palette)
-        figure.savefig(path, transparent=True, metadata={"Date": None})
-        print(path)
+    for name, draw, height in (("which_harmonizer", draw_harmonizers, 8.7), ("which_network", draw_networks, 6.5)):
+        for palette, ending in ((LIGHT, ""), (DARK, "_dark")):
+            path = Path(__file__).parent / "images" / f"{name}{ending}.svg"
+            figure = Figure(figsize=(WIDTH, height))
+            axes = figure.add_axes((0, 0, 1, 1))
+            axes.set(xlim=(0, WIDTH), ylim=(0, height))
+            axes.axis("off")
+            draw(axes, palette)
+            figure.savefig(path, transparent=True, metadata={"Date": None})
+            print(path)
 
 
-def draw(axes: Axes, palette: Palette) -> None:
+def draw_harmonizers(axes: Axes, palette: Palette) -> None:
     """Draw questions down the left and answers beside them."""
     questions = [
         ("Are there 10 to 50 images\nof the scanner, unlabelled?", "no", "yes"),
@@ -79,6 +81,56 @@ def draw(axes: Axes, palette: Palette) -> None:
         heading="Labels of the other scanners too?",
     )  # fmt: skip
     arrow(axes, (left + 1.77, y), (right - 2.12, y), "", palette)
+
+
+def draw_networks(axes: Axes, palette: Palette) -> None:
+    """Draw what there is to learn from side by side, and below each what learns from it and what it may do."""
+    columns = [
+        (
+            "pairs of one body",
+            "InterpretableMapping",
+            ["a curve for each pixel, 11 s", "SupDCE 6 s, UNet 3 s,", "ResUNet 11 s"],
+            ["edges between regions;", "U-Nets: anything, and blur"],
+        ),
+        (
+            "the reference alone",
+            "BlindHarmony",
+            ["a search an image, 28 s", "or those on the left, with", "self-made pairs"],
+            ["what is rare there is drawn", "towards what is common"],
+        ),
+        (
+            "images of both, unpaired",
+            "CycleGAN",
+            ["makes the image anew, 14 s", "published: 200 passes", "on a GPU"],
+            ["paints what the reference's", "patients have"],
+        ),
+    ]
+    left, right, middle = 1.85, 6.4, WIDTH / 2
+    box(axes, left, 5.9, 3.5, 0.9, "May pixels change otherwise\nthan by one curve?", palette.question, palette)
+    box(
+        axes, right, 5.9, 4.2, 0.9, "a curve that a network chooses, 11 and 24 s", palette.answer, palette,
+        heading="The figure above; DLBC, LUT3D",
+    )  # fmt: skip
+    arrow(axes, (left + 1.77, 5.9), (right - 2.12, 5.9), "no", palette)
+    for place, (there, name, how, may) in enumerate(columns):
+        x, width = middle + (place - 1) * 2.82, 2.68
+        box(axes, x, 4.55, width, 0.6, there, palette.question, palette)
+        box(axes, x, 3.2, width, 1.3, "\n".join(how), palette.answer, palette, heading=name)
+        box(axes, x, 1.75, width, 0.8, "\n".join(may), palette.question, palette)
+        arrow(axes, (x, 5.15), (x, 4.87), "", palette)
+        arrow(axes, (x, 4.23), (x, 3.87), "", palette)
+        arrow(axes, (x, 2.53), (x, 2.17), "may do to content" if place == 0 else "", palette)
+        arrow(axes, (x, 1.33), (x, 0.97), "", palette)
+    axes.plot([middle - 2.82, middle + 2.82], [5.15, 5.15], color=palette.line, linewidth=1.6, solid_capstyle="round")
+    axes.plot([left, left], [5.43, 5.15], color=palette.line, linewidth=1.6)
+    axes.text(
+        left + 0.12, 5.28, "yes: what is there to learn from?", ha="left", va="center", fontsize=12, style="italic",
+        color=palette.ink,
+    )  # fmt: skip
+    box(
+        axes, middle, 0.5, 8.32, 0.9, "structure agreement below .95: something was drawn. A curve has 1, always.",
+        palette.answer, palette, heading="audit",
+    )  # fmt: skip
 
 
 def box(

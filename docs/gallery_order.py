@@ -15,6 +15,7 @@ READING_ORDER = (
     "plot_new_scanner",
     "plot_grid_search",
     "plot_audit",
+    "plot_invented_structure",
     "plot_own_harmonizer",
     "plot_curves_as_dicom",
     "plot_catalogue_and_sql",

@@ -103,8 +103,8 @@ def test_distances_come_with_interval_and_p_and_in_groups_of_what_is_better(page
 
 def test_an_image_that_was_not_changed_has_no_ratio(page):
     rows = page.rows(page.table("Each image compared with itself"))
-    assert rows[2][3] == "same image"
-    assert rows[3][3] == "24.0 23.8 to 24.0"
+    assert rows[2][4] == "same image"
+    assert rows[3][4] == "24.0 23.8 to 24.0"
 
 
 def test_controls_say_what_they_ask_and_how_it_was_answered(page):
@@ -149,7 +149,7 @@ def test_methods_that_change_the_frame_are_named_where_content_is_missing():
     result = tiny_audit()
     page = Page(render_audit_page(replace(result, content=result.content[result.content["harmonizer"] != "FDA"])))
     assert any("Without FDA, which changes the size or frame" in text for text in page.text("p"))
-    assert page.rows(page.table("Each image"))[6] == ["FDA", "–", "–", "–", "–"]
+    assert page.rows(page.table("Each image"))[6] == ["FDA", "–", "–", "–", "–", "–"]
 
 
 def test_figures_that_are_not_known_are_dashes():

@@ -48,12 +48,19 @@ def task(differences=(("CDF", "B", 0.1, 0.02, 0.18),)):
     return pd.DataFrame(rows, columns=TASK_COLUMNS)
 
 
-def content(edges=(1.0, 1.0), ranks=(1.0, 1.0)):
+def content(edges=(1.0, 1.0), ranks=(1.0, 1.0), structure=(1.0, 1.0)):
+    """Agreements of each method over all scanners; of structure also on one, where it is as told."""
     rows = [
         {"harmonizer": name, "measure": measure, "scanner": "all", "value": value}
         for name, *values in (("none", 1.0, 1.0), ("CDF", edges[0], ranks[0]), ("FDA", edges[1], ranks[1]))
         for measure, value in zip(("edge agreement", "rank agreement"), values, strict=True)
     ]
+    for name, kept in zip(METHODS, (1.0, *structure), strict=True):
+        both = {"all": (1 + kept) / 2, "B": kept}
+        rows += [
+            {"harmonizer": name, "measure": "structure agreement", "scanner": scanner, "value": value}
+            for scanner, value in both.items()
+        ]
     return pd.DataFrame(rows)
 
 
@@ -167,6 +174,24 @@ def test_content_that_changes_is_said():
     assert "FDA changes edges: look at the images." in words
     assert "CDF changes which pixels are brighter than others, which a strictly rising tone curve never does." in words
     assert "CDF and FDA change edges: look at the images." in said(content=content(edges=(0.5, 0.5)))
+
+
+def test_a_method_that_draws_is_named_before_all_else_that_became_of_images():
+    words = said(content=content(edges=(0.5, 0.5), structure=(1.0, 0.94)))
+    drawn = (
+        "FDA (6% of the contrast behind it) changes structure: edges appear where the image has none or the opposite, "
+        "which no tone curve can make. Look at the images for what was drawn, findings included."
+    )
+    assert words.index(drawn) + 1 == words.index("CDF changes edges: look at the images.")
+    assert not any("FDA change" in one for one in words if one != drawn)
+    both = said(content=content(structure=(0.8, 0.4)))
+    assert any(one.startswith("FDA (60% of the contrast behind it) and CDF (20% of") for one in both)
+    assert any("change structure" in one for one in both)
+
+
+@pytest.mark.parametrize("kept", [0.95, 1.0, np.nan])
+def test_who_keeps_structure_on_every_scanner_is_not_said_to_draw(kept):
+    assert not any("structure" in one for one in said(content=content(structure=(kept, kept))))
 
 
 def test_content_without_ranks_or_without_rows_is_passed_over():

@@ -18,7 +18,7 @@ from xray_harmonize.auditing.rendering import (
     shown_curves,
     unreferenced,
 )
-from xray_harmonize.evaluation.candidates import default_candidates
+from xray_harmonize.evaluation.candidates import ON_REQUEST, default_candidates
 from xray_harmonize.exceptions import InvalidParameterError, UnknownScannerError
 from xray_harmonize.image_transformer import ImageTransformer
 
@@ -207,3 +207,10 @@ def test_methods_that_are_no_curve_show_none():
     cohort = cohort_of(*made())
     for harmonizer in (ZScore(), make_pipeline(MinMax(), CDFMatching())):
         assert shown_curves(rendered("none", harmonizer, cohort), cohort, 3) == {}
+
+
+@pytest.mark.parametrize("name", ON_REQUEST)
+def test_every_method_that_trains_a_network_of_its_own_is_audited_by_name_without_labels(name):
+    named = named_harmonizers(name, with_labels=False)
+    assert list(named) == ["none", name]
+    assert named[name][0].reference is None

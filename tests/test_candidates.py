@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from tiny_study import SpyLearner, images_of
 
+import xray_harmonize
 from xray_harmonize import CDFMatching, CropForeground, FullRange, MinMax, MultiBand, Nyul, ResNetClassifier, ZScore
 from xray_harmonize.evaluation.candidates import (
     BASELINE,
     LABELLED,
     NOTHING,
+    ON_REQUEST,
     SEES,
     UNLABELLED,
     Candidate,
@@ -20,8 +22,15 @@ from xray_harmonize.evaluation.candidates import (
 from xray_harmonize.evaluation.splits import FIXED, LEAVE_ONE_OUT
 from xray_harmonize.evaluation.study import Study
 from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.harmonizers.base import Harmonizer
 
 DEFAULT = default_candidates()
+
+
+def harmonizer_names():
+    """Public classes of the package that are harmonizers."""
+    public = {name: getattr(xray_harmonize, name) for name in xray_harmonize.__all__}
+    return [name for name, one in public.items() if isinstance(one, type) and issubclass(one, Harmonizer)]
 
 
 def test_names_differ_and_doing_nothing_comes_first():
@@ -48,7 +57,7 @@ def test_those_that_see_more_come_later():
 @pytest.mark.parametrize("candidate", DEFAULT, ids=lambda candidate: candidate.name)
 def test_every_candidate_declares_what_it_sees_as_its_steps_need(candidate):
     by_labels = [step for step in candidate.steps if getattr(step, "supervision", None) == "labels"]
-    needs_images = candidate.learns_scanners or candidate.adapts_batch_norm
+    needs_images = candidate.learns_scanners or candidate.adapts_batch_norm or candidate.fits_to_all
     assert (candidate.sees == LABELLED) == bool(by_labels or candidate.fine_tunes)
     if candidate.sees != LABELLED:
         assert candidate.sees == (UNLABELLED if needs_images else NOTHING)
@@ -144,6 +153,10 @@ def test_who_holds_images_out_needs_a_batch_of_the_others():
             r"'x': sees must be one of 'nothing', 'unlabelled images', 'labelled images'; got",
         ),
         ({"fine_tunes": True}, "Candidate 'x' fine-tunes, which needs sees='labelled images'; got 'nothing'"),
+        (
+            {"fits_to_all": True, "sees": LABELLED},
+            "Candidate 'x' fits to all scanners, which needs sees='unlabelled images'; got 'labelled images'",
+        ),
     ],
 )
 def test_a_candidate_that_contradicts_itself_is_refused(options, message):
@@ -207,6 +220,19 @@ def test_a_key_tells_parameters_that_a_repr_would_shorten():
     assert candidate(98).training_key() != candidate(99).training_key()
 
 
+def test_every_harmonizer_of_the_package_is_compared_by_some_candidate():
+    compared = {type(step).__name__ for candidate in DEFAULT for step in candidate.steps}
+    assert compared == set(harmonizer_names()) - {"FullRange"}
+
+
+def test_what_trains_a_network_of_its_own_runs_on_request_and_leaves_reference_and_seed_open():
+    known = {candidate.name: candidate for candidate in default_candidates(networks={"device": "cuda", "max_steps": 3})}
+    for name in ON_REQUEST:
+        (step,) = known[name].steps
+        assert (step.reference, step.random_state, step.device, step.max_steps) == (None, None, "cuda", 3)
+    assert {one.name for one in DEFAULT if one.trains_networks and "GDCE" not in one.name} == set(ON_REQUEST)
+
+
 def test_selecting_keeps_the_order_of_the_table_and_the_baseline():
     chosen = select_candidates(DEFAULT, ["Nyul", "min-max", "Nyul"])
     assert [candidate.name for candidate in chosen] == ["none", "min-max", "Nyul"]
@@ -221,7 +247,8 @@ def test_an_unknown_name_lists_those_that_are_known():
 def test_every_default_candidate_goes_through_a_study():
     X, y = images_of({"home": 12, "far": 10}, side=16)
     quick = {"perceptual": None, "max_steps": 2, "batch_size": 2, "validation_fraction": 0, "view_size": 16}
-    candidates = default_candidates(gdce={**quick, "n_layers": 1, "device": "cpu"})
+    own = {"max_steps": 1, "device": "cpu"}
+    candidates = default_candidates(gdce={**quick, "n_layers": 1, "device": "cpu"}, networks=own)
     network = ResNetClassifier(depth=10, width=2, image_size=16, max_epochs=1, validation_fraction=0, device="cpu")
     predictions = Study(X, y, candidates, network, "home", n_folds=3).run()
     assert list(dict.fromkeys(predictions.harmonizer)) == [candidate.name for candidate in candidates]

@@ -24,7 +24,7 @@ import pytest
 import xray_harmonize
 from xray_harmonize import CDFMatching, ImageSet, load
 from xray_harmonize.cli import main
-from xray_harmonize.evaluation.candidates import LABELLED, UNLABELLED, Candidate
+from xray_harmonize.evaluation.candidates import LABELLED, NOTHING, UNLABELLED, Candidate
 from xray_harmonize.evaluation.summary import CHOSEN
 from xray_harmonize.harmonizers.gdce import GDCE
 
@@ -229,8 +229,8 @@ def test_the_demo_shows_some_images_of_its_own(monkeypatch, tmp_path):
 def few_candidates(monkeypatch):
     """Compare a few candidates by default, one of each class and the control beside it, all quick to fit."""
 
-    def candidates(vgg_weights=None, gdce=None, batch_size=2):
-        given.update(vgg_weights=vgg_weights, gdce=gdce)
+    def candidates(vgg_weights=None, gdce=None, networks=None, batch_size=2):
+        given.update(vgg_weights=vgg_weights, gdce=gdce, networks=networks)
         quick = {"perceptual": None, "max_steps": 4, "lr": 0.5, "batch_size": batch_size, "validation_fraction": 0}
         return [
             Candidate("none"),
@@ -252,7 +252,8 @@ def test_methods_that_see_labels_stand_in_a_class_of_their_own(monkeypatch, fold
     weights.write_bytes(b"never read without a perceptual loss")
     options = ["--protocol", "both", "--vgg-weights", weights, "--show", "far/3.png"]
     assert compare(monkeypatch, folder, tmp_path / "out", *options, settings=FEW) == 0
-    assert few_candidates == {"vgg_weights": weights, "gdce": {"device": "cpu", "speed": "faster", "view_size": 64}}
+    gdce = {"device": "cpu", "speed": "faster", "view_size": 64}
+    assert few_candidates == {"vgg_weights": weights, "gdce": gdce, "networks": {"device": "cpu"}}
     printed = capsys.readouterr().out
     first = printed[: printed.index("AUC, leave one scanner out")]
     places = [first.index(name) for name in ("none", "CDF, scanner", "GDCE, scanner", "fine-tuned")]
@@ -309,6 +310,41 @@ def test_the_demo_leaves_out_what_takes_long_and_says_so(monkeypatch, tmp_path, 
     assert "GDCE, scanner" not in set(pd.read_csv(tmp_path / "demo" / "summary.csv").harmonizer)
 
 
+@pytest.fixture
+def tiny_networks(monkeypatch):
+    """Compare methods that train networks of their own, with a step each, and one that does not."""
+    import xray_harmonize.evaluation.candidates as module
+
+    whole = module.default_candidates
+
+    def candidates(vgg_weights=None, gdce=None, networks=None):
+        given = {one.name: one for one in whole(vgg_weights, gdce, {**networks, "max_steps": 1})}
+        return [given[name] for name in ("none", "min-max", "DLBC", "U-Net", "CycleGAN")]
+
+    monkeypatch.setattr(module, "default_candidates", candidates)
+
+
+def test_what_trains_a_network_of_its_own_is_compared_where_it_is_asked_for(
+    monkeypatch, folder, tmp_path, capsys, tiny_networks
+):
+    assert compare(monkeypatch, folder, tmp_path / "some", settings=FEW) == 0
+    warning = (
+        "warning: Left out: 'DLBC', 'U-Net', 'CycleGAN' train networks of their own in every split, for minutes to "
+        "hours in all. Name them with --harmonizer, or compare everything with --all."
+    )
+    assert capsys.readouterr().err.splitlines().count(warning) == 1
+    assert set(pd.read_csv(tmp_path / "some" / "summary.csv").harmonizer) == {"none", "min-max", CHOSEN}
+    settings = [*FEW, "--protocol", "both", "--harmonizer", "U-Net", "--harmonizer", "CycleGAN"]
+    assert compare(monkeypatch, folder, tmp_path / "named", settings=settings) == 0
+    assert "Left out" not in capsys.readouterr().err
+    summary = pd.read_csv(tmp_path / "named" / "summary.csv")
+    assert set(summary.harmonizer) == {"none", "U-Net", "CycleGAN", CHOSEN}
+    sees = summary.drop_duplicates("harmonizer").set_index("harmonizer")["sees"]
+    assert (sees["U-Net"], sees["CycleGAN"]) == (NOTHING, UNLABELLED)
+    assert compare(monkeypatch, folder, tmp_path / "all", "--all", settings=FEW) == 0
+    assert {"DLBC", "U-Net", "CycleGAN"} < set(pd.read_csv(tmp_path / "all" / "summary.csv").harmonizer)
+
+
 def test_a_warning_is_one_line_and_stands_in_the_report_too(monkeypatch, folder, tmp_path, capsys):
     rows = list(csv.reader((folder / "labels.csv").open()))[1:]
     rows[0][1] = "rare"
@@ -354,6 +390,7 @@ def test_nothing_to_compare_says_what_to_give(monkeypatch, folder, tmp_path, cap
         ),
         (["--harmonizer", "CDF"], r"There is no harmonizer 'CDF' to compare; known are 'none', 'min-max'"),
         (["--demo"], r"--demo makes its own images; leave --images out, or --demo"),
+        (["--all"], r"--harmonizer names what to compare; leave it out with --all\."),
         (["--show", "far/99.png"], r"--show far/99\.png: the table has no such image"),
         (["--labels", "{folder}/with_bad.csv"], r"2 row\(s\) cannot be used: row 30 \('broken\.png'\)"),
         (["--folds", "50"], r"50 folds need at least 50 patients; there are 12"),

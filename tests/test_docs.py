@@ -132,6 +132,59 @@ def test_every_method_has_a_page_in_the_index():
         assert any(f"~xray_harmonize.{name}`" in text for stem, text in pages.items() if stem != "index"), name
 
 
+def test_every_harmonizer_has_a_row_among_the_systems_with_its_figure():
+    lines = (DOCS / "systems.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if "|" in line]
+    rows = [row for row in rows if not set("".join(row)) <= set("- |")]
+    for name in xray_harmonize.__all__:
+        found = getattr(xray_harmonize, name)
+        if not getattr(found, "__module__", "").startswith("xray_harmonize.harmonizers"):
+            continue
+        own = [row for row in rows if re.search(rf"\b{name}\b", row[2])]
+        assert own, name
+        # What it is, its figure here, and the paper's where there is one; never an empty cell.
+        assert all(cell.strip() for row in own for cell in row), name
+
+
+def test_the_systems_name_every_system_of_the_papers():
+    text = (DOCS / "systems.md").read_text(encoding="utf-8")
+    for name in (
+        *("GDCE", "full range", "display window", "z-score", "ResNet-50", "VGG-16", "fine-tuning", "EMBED"),
+        *("BlindHarmony", "neural spline flow", "HM", "SSIMH", "CycleGAN", "U-net", "segmentation network"),
+        *("interpretable mapping", "ResUNet", "DLBC", "3DLUT", "Sup-DCE", "downscale 4", "downscale 16"),
+        *("min/max", "distribution function", "Fourier", "scanner type", "deep features", "acquisition", "SQLite"),
+        "downloading",
+    ):
+        assert f"| {name}" in text or f"{name} " in text, name
+
+
+def test_commands_and_files_among_the_systems_exist():
+    text = (DOCS / "systems.md").read_text(encoding="utf-8")
+    scripts = set(re.findall(r"`(?:python\s+)?(?:benchmarks/)?([a-z_]+\.py)", text))
+    assert {"gdce_study.py", "blind_study.py", "mapping_study.py", "audit_checks.py", "index_speed.py"} <= scripts
+    for name in scripts:
+        assert (ROOT / "benchmarks" / name).exists(), name
+    written = {"blind_mean.csv", "mapping_study.csv", "mapping_maps.csv"}
+    for name in set(re.findall(r"`([a-z_]+\.csv)`", text)) - written:
+        assert (ROOT / "benchmarks" / "results" / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["blind", "pairs", "cyclegan"])
+def test_recipes_for_a_gpu_are_accepted(page):
+    text = (DOCS / "methods" / f"{page}.md").read_text(encoding="utf-8")
+    recipes = [body for kind, body in blocks(text) if kind == "python"]
+    assert recipes
+    for recipe in recipes:
+        names: dict[str, object] = {}
+        exec(recipe, names)
+        made = [one for value in names.values() for one in (value if isinstance(value, list) else [value])]
+        estimators = [one for one in made if hasattr(one, "fit") and not isinstance(one, type)]
+        assert estimators
+        for one in estimators:
+            assert one.device == "cuda"
+            one._check_parameters()
+
+
 @pytest.mark.parametrize(
     "page", [page for page in DOCS.glob("methods/*.md") if page.stem != "index"], ids=lambda page: page.stem
 )

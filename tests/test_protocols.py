@@ -370,3 +370,53 @@ def test_a_split_is_a_value():
     assert isinstance(split, Split)
     with pytest.raises(AttributeError):
         split.seed = 3
+
+
+# -- methods that are fitted to all scanners at once -----------------------------------------------------------------
+
+
+class SpyTranslator(SpyCDF):
+    """Fits only to images of two scanners or more, and logs which labels it was given."""
+
+    def fit(self, X, y=None, *, scanner=None):
+        if len(set(X.scanner)) < 2:
+            raise NotEnoughImagesError("SpyTranslator needs images of two scanners.")
+        super().fit(X, y, scanner=scanner)
+        LOG[-1].facts["labels"] = y
+        return self
+
+
+TRANSLATOR = Candidate("translator", (SpyTranslator(),), sees=UNLABELLED, fits_to_all=True)
+
+
+@pytest.mark.parametrize("splits", [fixed, loso])
+def test_who_is_fitted_to_all_scanners_learns_from_other_patients_of_the_tested_one_and_from_no_label(splits):
+    (split, *_) = splits()
+    predictions = outcome(TRANSLATOR, split)
+    assert not predictions.duplicated(["image"]).any()
+    assert len(predictions) == len(split.test)
+    assert set(predictions["sees"]) == {UNLABELLED}
+    fits = calls("SpyTranslator", "fit")
+    assert all("home" in call.scanners and call.facts["labels"] is None for call in fits)
+    learned = [set(call.patients) for call in fits]
+    for call in calls("SpyTranslator", "transform"):
+        if set(call.ids) <= set(split.test):
+            assert any(not seen & set(call.patients) for seen in learned)
+    tested = {scanner: sum(scanner in call.scanners for call in fits) for scanner in set(X.scanner[split.test])}
+    assert all(count >= 2 for name, count in tested.items() if name != "home")
+
+
+def test_at_home_it_has_learned_from_all_other_scanners():
+    (split,) = fixed()
+    outcome(TRANSLATOR, split)
+    assert any(set(call.scanners) == {"home", "far", "near"} for call in calls("SpyTranslator", "fit"))
+
+
+def test_it_is_not_defined_where_no_other_scanner_is_left_to_train_on():
+    two = np.isin(X.scanner, ["home", "far"])
+    (split,) = loso(X[two], Y[two])
+    message = "'translator' is fitted to images of 'home' and of other scanners; without far there is no other to train"
+    with pytest.raises(NotEnoughImagesError, match=message):
+        check_feasible(TRANSLATOR, X[two], Y[two], split, "home")
+    (split,) = fixed(X[two], Y[two])
+    check_feasible(TRANSLATOR, X[two], Y[two], split, "home")

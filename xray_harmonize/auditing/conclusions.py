@@ -11,11 +11,12 @@ from xray_harmonize.auditing.leakage import POOLED_SCANNERS, SCANNER_ALONE
 from xray_harmonize.evaluation.candidates import BASELINE
 from xray_harmonize.evaluation.cautions import Caution
 from xray_harmonize.evaluation.compared import ALL
+from xray_harmonize.evaluation.structure import changes_structure
 
 LEVEL = 0.05
 """Chance of claiming a gap where there is none, and of any harmonizer's being said to help where none does."""
 
-_STRUCTURE_KEPT, _ORDER_KEPT = 0.8, 0.95
+_EDGES_KEPT, _ORDER_KEPT = 0.8, 0.95
 _SHOWN = 4
 
 
@@ -174,9 +175,17 @@ def _content(content: pd.DataFrame) -> list[str]:
         return []
     means = content[content["scanner"] == ALL].pivot_table(index="harmonizer", columns="measure", values="value")
     means = means[means.index != BASELINE].reindex(columns=["edge agreement", "rank agreement"])
-    moved = means.index[means["edge agreement"] < _STRUCTURE_KEPT].tolist()
+    drawn = changes_structure(content[content["harmonizer"] != BASELINE])
+    means = means.drop(index=[name for name in drawn if name in means.index])
+    moved = means.index[means["edge agreement"] < _EDGES_KEPT].tolist()
     mixed = means.index[means["rank agreement"] < _ORDER_KEPT].difference(moved).tolist()
     said = []
+    if drawn:
+        figures = _listed([f"{name} ({1 - kept:.0%} of the contrast behind it)" for name, kept in drawn.items()])
+        said.append(
+            f"{figures} change{'s' if len(drawn) == 1 else ''} structure: edges appear where the image has none or the "
+            "opposite, which no tone curve can make. Look at the images for what was drawn, findings included."
+        )
     if moved:
         said.append(f"{_listed(moved)} change{'s' if len(moved) == 1 else ''} edges: look at the images.")
     if mixed:

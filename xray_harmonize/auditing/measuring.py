@@ -26,7 +26,7 @@ _HISTOGRAM_BINS = 64
 _CONTENT_OF = 100
 _FEWEST_BOOTSTRAP = 200
 # Of measures that know no scale, those that a change of units leaves as they are.
-_WITHOUT_UNITS = ("edge agreement", "rank agreement")
+_WITHOUT_UNITS = ("edge agreement", "rank agreement", "structure agreement")
 
 
 class Measuring:

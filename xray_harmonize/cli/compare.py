@@ -59,8 +59,16 @@ def compare(
     ] = ProtocolChoice.fixed,
     harmonizer: Annotated[
         list[str] | None,
-        typer.Option(help="Compare only this one (repeat for several); all by default.", show_default=False),
+        typer.Option(
+            help="Compare only this one (repeat for several). By default all but those that train a network of their "
+            "own in every split: BlindHarmony, mapping, LUT3D, DLBC, Sup-DCE, ResUNet, U-Net and CycleGAN, and in the "
+            "demo GDCE from labels.",
+            show_default=False,
+        ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Compare all of them, which takes hours instead of minutes.")
+    ] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds, each testing another fold.")] = 3,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the reference's patients.")] = 5,
     show: Annotated[
@@ -104,10 +112,12 @@ def compare(
     from xray_harmonize.cli.outputs import write_outputs
     from xray_harmonize.cli.progress import shown
     from xray_harmonize.cli.shown_images import positions_to_show
-    from xray_harmonize.evaluation.candidates import default_candidates, select_candidates
+    from xray_harmonize.evaluation.candidates import ON_REQUEST, default_candidates, select_candidates
     from xray_harmonize.evaluation.study import Study
 
     console = Console(stderr=True, highlight=False)
+    if everything and harmonizer:
+        raise InvalidParameterError("--harmonizer names what to compare; leave it out with --all.")
     if demo:
         _refuse_with_demo(images=images, labels=labels)
         X, y, simulated = _demo_cohort(task)
@@ -129,12 +139,12 @@ def compare(
         raise InvalidParameterError(f"--vgg-weights {vgg_weights}: there is no such file. Name one, or leave it out.")
     # The curve's network need not see more of an image than the classifier does; it would only take longer.
     gdce = {"device": device, "speed": "faster", "view_size": min(256, max(64, image_size))}
-    candidates = default_candidates(vgg_weights, gdce)
+    candidates = default_candidates(vgg_weights, gdce, {"device": device})
     left_out: dict[str, str] = {}
     if harmonizer:
         candidates = select_candidates(candidates, harmonizer)
-    elif demo:
-        left_out = {name: f"{name!r} takes too long for a demo. Name it with --harmonizer." for name in _NOT_IN_DEMO}
+    elif not everything:
+        left_out = _not_by_default([candidate.name for candidate in candidates], ON_REQUEST, demo)
         candidates = [candidate for candidate in candidates if candidate.name not in left_out]
     shown_positions = positions_to_show(X, show or [], show_random or 0)
     classifier = ResNetClassifier(
@@ -167,7 +177,7 @@ def compare(
         left_out |= {} if harmonizer else study.infeasible()
         study.candidates = [candidate for candidate in candidates if candidate.name not in left_out]
         predictions = study.run(listener)
-    warned = [f"Left out: {reason}" for reason in left_out.values()]
+    warned = [f"Left out: {reason}" for reason in dict.fromkeys(left_out.values())]
     warned += dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, XRayHarmonizeWarning))
     for message in warned:
         console.print(f"warning: {message}", markup=False, style="yellow", soft_wrap=True)
@@ -187,6 +197,17 @@ def _refuse_with_demo(**options: Any) -> None:
     for name, value in options.items():
         if value is not None:
             raise InvalidParameterError(f"--demo makes its own images; leave --{name} out, or --demo.")
+
+
+def _not_by_default(names: list[str], on_request: tuple[str, ...], demo: bool) -> dict[str, str]:
+    """Why some methods are compared only where they are asked for, by name."""
+    trained = [name for name in names if name in on_request]
+    reason = (
+        f"{', '.join(map(repr, trained))} train networks of their own in every split, for minutes to hours in all. "
+        "Name them with --harmonizer, or compare everything with --all."
+    )
+    short = {name: f"{name!r} takes too long for a demo. Name it with --harmonizer." for name in _NOT_IN_DEMO}
+    return dict.fromkeys(trained, reason) | (short if demo else {})
 
 
 def _demo_cohort(task: Task) -> tuple[ImageSet, np.ndarray, str]:

@@ -31,6 +31,9 @@ SEES = (NOTHING, UNLABELLED, LABELLED)
 # The control that everything is measured against.
 BASELINE = "none"
 
+# Each trains networks of its own in every split, for seconds to minutes, and is compared where it is asked for.
+ON_REQUEST = ("BlindHarmony", "mapping", "LUT3D", "DLBC", "Sup-DCE", "ResUNet", "U-Net", "CycleGAN")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -56,6 +59,9 @@ class Candidate:
         methods whose result has another range than [0, 1].
     fine_tunes : bool
         Whether the classifier is trained on with the test scanner's labelled images.
+    fits_to_all : bool
+        Whether the steps are fitted to unlabelled images of the reference and of other scanners at once: for methods
+        that neither learn the reference alone nor get to know a scanner afterwards.
 
     Raises
     ------
@@ -71,6 +77,7 @@ class Candidate:
     adapts_batch_norm: bool = False
     trains_on_harmonized: bool = False
     fine_tunes: bool = False
+    fits_to_all: bool = False
 
     def __post_init__(self) -> None:
         if self.sees not in SEES:
@@ -80,6 +87,10 @@ class Candidate:
         if self.fine_tunes and self.sees != LABELLED:
             raise InvalidParameterError(
                 f"Candidate {self.name!r} fine-tunes, which needs sees={LABELLED!r}; got {self.sees!r}."
+            )
+        if self.fits_to_all and self.sees != UNLABELLED:
+            raise InvalidParameterError(
+                f"Candidate {self.name!r} fits to all scanners, which needs sees={UNLABELLED!r}; got {self.sees!r}."
             )
 
     def sees_under(self, protocol: str) -> str:
@@ -142,6 +153,11 @@ class Candidate:
         return any(step.get_params(deep=False).get("discriminator", "") is None for step in self.steps)
 
     @property
+    def trains_networks(self) -> bool:
+        """Whether a step trains a network, which is told the device to train it on."""
+        return any("device" in step.get_params(deep=False) for step in self.steps)
+
+    @property
     def needs_labels(self) -> bool:
         """Whether the steps cannot be fitted to images alone."""
         return self.sees == LABELLED or self.needs_discriminator
@@ -181,7 +197,11 @@ def _pipeline(steps: list[BaseEstimator]) -> Pipeline:
     return Pipeline([(f"{type(step).__name__.lower()}_{place}", step) for place, step in enumerate(steps)])
 
 
-def default_candidates(vgg_weights: str | Path | None = None, gdce: Mapping[str, Any] | None = None) -> list[Candidate]:
+def default_candidates(
+    vgg_weights: str | Path | None = None,
+    gdce: Mapping[str, Any] | None = None,
+    networks: Mapping[str, Any] | None = None,
+) -> list[Candidate]:
     """Give every harmonizer of the package and the controls, in the order of the tables.
 
     Parameters are each method's published or usual ones; none was tuned on a data set.
@@ -192,10 +212,13 @@ def default_candidates(vgg_weights: str | Path | None = None, gdce: Mapping[str,
         File with weights of the VGG-16 by whose features GDCE compares images; without one it has random weights.
     gdce : mapping, optional
         Parameters of every GDCE among the candidates that are to differ from the defaults.
+    networks : mapping, optional
+        Likewise of the methods of :data:`ON_REQUEST`, such as ``{"device": "cuda"}``.
 
     Returns
     -------
     list of Candidate
+        Those of :data:`ON_REQUEST` included. The methods that learn from pairs make theirs of the reference's images.
 
     Examples
     --------
@@ -203,11 +226,17 @@ def default_candidates(vgg_weights: str | Path | None = None, gdce: Mapping[str,
     ['none', 'min-max', 'percentiles']
     """
     # Here, as it draws in torch, which tables and reports need not.
+    from xray_harmonize.harmonizers.blind import BlindHarmony
     from xray_harmonize.harmonizers.gdce import GDCE
+    from xray_harmonize.harmonizers.mapping import InterpretableMapping
+    from xray_harmonize.harmonizers.paired_curves import DLBC, LUT3D, SupDCE
+    from xray_harmonize.harmonizers.paired_unets import ResUNet, UNet
+    from xray_harmonize.harmonizers.translation import CycleGAN
 
     crop = (CropForeground(),)
     per_scanner = CDFMatching(scope="scanner")
     learned = {"vgg_weights": "random" if vgg_weights is None else str(vgg_weights), **(gdce or {})}
+    own = dict(networks or {})
     return [
         Candidate(BASELINE),
         Candidate("min-max", (MinMax(),)),
@@ -222,6 +251,13 @@ def default_candidates(vgg_weights: str | Path | None = None, gdce: Mapping[str,
         Candidate("random tone curves", classifier_parameters={"augment": "tone"}),
         Candidate("crop", geometry=crop),
         Candidate("crop + CDF, image", (CDFMatching(),), geometry=crop),
+        Candidate("BlindHarmony", (BlindHarmony(**own),)),
+        Candidate("mapping", (InterpretableMapping(**own),)),
+        Candidate("LUT3D", (LUT3D(**own),)),
+        Candidate("DLBC", (DLBC(**own),)),
+        Candidate("Sup-DCE", (SupDCE(**own),)),
+        Candidate("ResUNet", (ResUNet(**own),)),
+        Candidate("U-Net", (UNet(**own),)),
         Candidate("CDF, scanner", (per_scanner,), sees=UNLABELLED),
         Candidate("CDF, mixed", (CDFMatching(scope="mixed"),), sees=UNLABELLED),
         Candidate("CDF, shrunk", (CDFMatching(scope="shrunk"),), sees=UNLABELLED),
@@ -235,6 +271,7 @@ def default_candidates(vgg_weights: str | Path | None = None, gdce: Mapping[str,
             geometry=crop,
             sees=UNLABELLED,
         ),
+        Candidate("CycleGAN", (CycleGAN(**own),), sees=UNLABELLED, fits_to_all=True),
         Candidate("GDCE, image", (GDCE(scope="image", **learned),), sees=LABELLED),
         Candidate("GDCE, scanner", (GDCE(scope="scanner", **learned),), sees=LABELLED),
         Candidate("crop + GDCE, scanner", (GDCE(scope="scanner", **learned),), geometry=crop, sees=LABELLED),

@@ -2,14 +2,14 @@
 
 :func:`psnr` and :func:`ssim` compare with the truth where there is one; without it they measure change, not quality.
 :func:`edge_agreement` and :func:`rank_agreement` ask whether structure and order of grey values are those that came
-in: a tone curve leaves both as they were, a method that invents structure does not. :func:`curve_checks` looks at the
-curves themselves.
+in: a tone curve leaves both as they were, a method that invents structure does not;
+:func:`~xray_harmonize.evaluation.structure.structure_agreement` tells the two apart exactly. :func:`curve_checks` looks
+at the curves themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from xray_harmonize.evaluation.bootstrap import bootstrap_patients, interval
 from xray_harmonize.evaluation.patients import patient_codes
+from xray_harmonize.evaluation.structure import MEASURE, checked_pair, structure_agreement
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 from xray_harmonize.images import ImageSet
 from xray_harmonize.tone import ToneCurve
@@ -58,7 +59,7 @@ def psnr(image: ArrayLike, truth: ArrayLike, mask: ArrayLike | None = None, *, d
     >>> round(psnr(np.full((4, 4), 0.5), np.full((4, 4), 0.6)), 2)
     20.0
     """
-    a, b, counted = _pair(image, truth, mask)
+    a, b, counted = checked_pair(image, truth, mask)
     error = float(np.mean(np.square(a - b)[counted]))
     return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
 
@@ -92,7 +93,7 @@ def ssim(image: ArrayLike, truth: ArrayLike, mask: ArrayLike | None = None, *, d
     """
     from skimage.metrics import structural_similarity
 
-    a, b, counted = _pair(image, truth, mask)
+    a, b, counted = checked_pair(image, truth, mask)
     if min(a.shape) < _SSIM_SIDE:
         raise InvalidImageError(f"SSIM needs at least {_SSIM_SIDE} pixels a side; got an image of shape {a.shape}.")
     _, local = structural_similarity(
@@ -125,7 +126,7 @@ def edge_agreement(before: ArrayLike, after: ArrayLike, mask: ArrayLike | None =
     >>> bool(edge_agreement(image, image**2) > 0.95), round(edge_agreement(image, 1 - image), 6)
     (True, -1.0)
     """
-    a, b, counted = _pair(before, after, mask)
+    a, b, counted = checked_pair(before, after, mask)
     gradients = [np.stack([_sobel(one, 1, 0), _sobel(one, 0, 1)])[:, counted] for one in (a, b)]
     lengths = [np.hypot(*gradient) for gradient in gradients]
     sums = [float(length.sum()) for length in lengths]
@@ -162,7 +163,7 @@ def rank_agreement(before: ArrayLike, after: ArrayLike, mask: ArrayLike | None =
     """
     from scipy.stats import spearmanr
 
-    a, b, counted = _pair(before, after, mask)
+    a, b, counted = checked_pair(before, after, mask)
     values = a[counted], b[counted]
     step = max(values[0].size // _MOST_RANKED, 1)
     thinned = [one[::step] for one in values]
@@ -231,8 +232,8 @@ def content_measures(
     DataFrame
         Columns ``measure``, ``scanner`` ("all" for all together), ``value``, ``low`` and ``high`` (95 % interval of
         the mean over resampled patients), ``n_images`` and ``better`` ("higher", or "" where it only measures change).
-        Measures are "edge agreement", "rank agreement", "PSNR to the input", "SSIM to the input", and with truth "PSNR"
-        and "SSIM".
+        Measures are "edge agreement", "rank agreement", "structure agreement", "PSNR to the input", "SSIM to the
+        input", and with truth "PSNR" and "SSIM".
 
     Raises
     ------
@@ -273,6 +274,7 @@ def _of_one(before: ImageSet, after: ImageSet, truth: ImageSet | None, i: int) -
     measured = {
         "edge agreement": edge_agreement(seen, given, mask),
         "rank agreement": rank_agreement(seen, given, mask),
+        MEASURE: structure_agreement(seen, given, mask),
         "PSNR to the input": psnr(given, seen, mask),
         "SSIM to the input": ssim(given, seen, mask) if min(seen.shape) >= _SSIM_SIDE else float("nan"),
     }
@@ -303,19 +305,6 @@ def _mean(
     value, resampled = bootstrap_patients(mean, patient, n_bootstrap, random_state)
     low, high = interval(resampled) if n_bootstrap else (float("nan"), float("nan"))
     return float(value), low, high
-
-
-def _pair(image: Any, other: Any, mask: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    a, b = np.asarray(image, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 2:
-        raise InvalidImageError(f"Expected two images of the same shape (height, width); got {a.shape} and {b.shape}.")
-    counted = np.ones(a.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    if counted.shape != a.shape or not counted.any():
-        raise InvalidImageError(
-            f"Expected a mask of shape {a.shape} with at least one pixel that counts; got one of shape {counted.shape} "
-            f"with {int(counted.sum())}."
-        )
-    return a, b, counted
 
 
 def _sobel(image: np.ndarray, dx: int, dy: int) -> np.ndarray:

@@ -81,14 +81,15 @@ class Deployment:
     def harmonizer(self, candidate: Candidate) -> Pipeline:
         """Give the harmonizer of a candidate, fitted, for images after its geometry; it knows every scanner.
 
-        A method that sees labelled images of the test scanner under the fixed protocol has seen those of all scanners.
+        A method that sees labelled images of the test scanner under the fixed protocol, or is fitted to images of all
+        scanners together, has seen those of all scanners.
         """
         key = digest(candidate)
         if key not in self._harmonizers:
             X = self._shaped(candidate)
             fixed = self.split.protocol == FIXED
             labelled = fixed and candidate.sees == LABELLED
-            positions = np.arange(len(X)) if labelled else self.split.train
+            positions = np.arange(len(X)) if labelled or candidate.fits_to_all else self.split.train
             needs_trained = fixed and candidate.needs_discriminator
             classifier = (
                 self._trained(candidate, X) if needs_trained else classifier_for(candidate, self.classifier, self.split)

@@ -8,8 +8,9 @@ it learns from one half of them, with or without labels, and is tested on the ot
 a scanner that is left out are seen by nobody.
 
 The reference's own test images say what a method costs at home. Methods that see no labels take them as fitted to the
-training images. A method that learns from labels of the other scanners learns from all of these at once, as it would
-before it is put to use, again of patients that it is not tested on.
+training images. A method that learns from labels of the other scanners, or that is fitted to images of all scanners
+together, learns from all of these at once, as it would before it is put to use, again of patients that it is not tested
+on.
 """
 
 from __future__ import annotations
@@ -169,6 +170,11 @@ def check_feasible(candidate: Candidate, X: ImageSet, y: np.ndarray, split: Spli
     sees = candidate.sees_under(split.protocol)
     scanner, patient = scanners_of(X), patient_codes(X.patient, len(X))
     known, n_classes = set(scanner[split.train]), len(np.unique(y))
+    if candidate.fits_to_all and split.protocol == LEAVE_ONE_OUT and len(known) < 2:
+        raise NotEnoughImagesError(
+            f"{candidate.name!r} is fitted to images of {reference!r} and of other scanners; {split.name} there is no "
+            "other to train on. Add a scanner, or leave this method or this protocol out."
+        )
     if candidate.sees == LABELLED and sees != LABELLED:
         n_sources = np.count_nonzero(scanner[split.train] != reference)
         at_least = candidate.fewest_images(n_classes * (len(known) - 1))
@@ -210,7 +216,7 @@ def _parts(candidate: Candidate, X: ImageSet, split: Split, name: str) -> list[_
             return [_Part(test[:0], test)]
         first, second = (test[half] for half in cross_fit_halves(patient[test], random_state=split.seed))
         return [_Part(first, second), _Part(second, first)]
-    if sees != LABELLED:
+    if sees != LABELLED and not candidate.fits_to_all:
         return [_Part(test[:0], test)]
     # At home, all other scanners are learned from. Patients imaged here and there are divided.
     others = split.test[~np.isin(scanner[split.test], scanner[split.train])]
@@ -230,7 +236,7 @@ def _learned(
     """Give harmonizer and classifier once they have learned from the training images and from `more`."""
     y = fits.y
     labelled = candidate.sees_under(split.protocol) == LABELLED
-    train = np.concatenate([split.train, more]) if labelled else split.train
+    train = np.concatenate([split.train, more]) if labelled or candidate.fits_to_all else split.train
     harmonizer = fits.harmonizer(candidate, X, train, classifier)
     if not len(more):
         return harmonizer, classifier

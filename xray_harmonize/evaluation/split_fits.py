@@ -73,7 +73,9 @@ class SplitFits:
                 # By a class that the classifier has never seen nothing can be learned.
                 positions = positions[np.isin(self.y[positions], discriminator.classes_)]
             steps = candidate.harmonizer(self.reference, discriminator, self.split.seed)
-            self._harmonizers[key] = whole(lambda: steps.fit(X[positions], self.y[positions]))
+            # Of images beyond the training images, a method that may not see labels is given none.
+            labels = None if candidate.fits_to_all else self.y[positions]
+            self._harmonizers[key] = whole(lambda: steps.fit(X[positions], labels))
         return self._harmonizers[key]
 
     def _discriminator(self, candidate: Candidate, X: ImageSet, classifier: Any) -> Any:

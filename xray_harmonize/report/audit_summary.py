@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from xray_harmonize.evaluation.compared import ALL
+from xray_harmonize.evaluation.structure import changes_structure
 from xray_harmonize.report.audit_tables import Figure, digits_of, domain_column, estimate_of, number, records_of
 from xray_harmonize.report.tables import BASELINE, Estimate
 
@@ -34,6 +35,7 @@ class GlanceRow:
     higher: tuple[str, ...]
     lower: tuple[str, ...]
     edges: Estimate
+    draws: bool
     n_controls: int
     failed: tuple[str, ...]
 
@@ -101,6 +103,7 @@ def glance(
         content[(content["measure"] == "edge agreement") & (content["scanner"] == "all")] if len(content) else content
     )
     by_name = records_of(edges, "harmonizer")
+    drawn = changes_structure(content)
     # Where nothing told scanners apart, there is nothing that a gain could be said to come from.
     has_gap = p_values.get(BASELINE, math.nan) < level
     rows = []
@@ -116,6 +119,7 @@ def glance(
                 higher if has_gap else (),
                 lower,
                 estimate_of(by_name.get((name,)), digits=digits_of("edge agreement")),
+                name in drawn,
                 len(set(own["control"])) if len(own) else 0,
                 failed,
             )

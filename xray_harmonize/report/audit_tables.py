@@ -26,6 +26,7 @@ _MEASURES = {
     "variance_label": ("Variance", "explained by label", 3),
     "edge agreement": ("Edges", "same place and direction", 3),
     "rank agreement": ("Ranks", "brighter stays brighter", 3),
+    "structure agreement": ("Structure", "the image has it too", 3),
     "PSNR": ("PSNR", "to the truth, dB", 1),
     "SSIM": ("SSIM", "to the truth", 3),
     "PSNR to the input": ("PSNR", "to the input, dB", 1),

@@ -32,7 +32,7 @@ class Illustrator:
         Which images are looked at.
     learned : callable, optional
         Gives the fitted harmonizer, for images after geometry, of a candidate that cannot be fitted to a few images
-        without labels.
+        without labels, or trains networks: what two trainings do to an image differs.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Illustrator:
         """Fit a candidate to some images of the reference, and let it learn the other scanners where it can."""
         if candidate.name not in self._fitted:
             shaped = candidate.shaped(self.X)
-            if candidate.needs_labels and self.learned is not None:
+            if (candidate.needs_labels or candidate.trains_networks) and self.learned is not None:
                 self._fitted[candidate.name] = shaped, self.learned(candidate)
                 return self._fitted[candidate.name]
             harmonizer: Any = candidate.harmonizer(self.reference).fit(shaped[self.positions[self.reference]])
