@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from blind_cohorts import AGAIN, SOURCES
 from blind_measures import CEILING
-from blind_methods import BLIND, SEEN, SOURCE
+from blind_methods import BLIND, MATCHED, SEEN, SOURCE, WHOLE
 
 from xray_harmonize.evaluation.bootstrap import bootstrap_patients, interval
 
@@ -100,7 +100,7 @@ def printed(table: pd.DataFrame) -> str:
 def findings(table: pd.DataFrame) -> str:
     """Say of BlindHarmony on each scanner whether it reaches what the study asks for."""
     lines = []
-    for _, row in table[table["method"] == BLIND].iterrows():
+    for _, row in table[table["method"].isin([BLIND, MATCHED, WHOLE])].iterrows():
         again = row["scanner"] == AGAIN
         gain, low, high = (row[f"psnr_difference{end}"] for end in ("", "_low", "_high"))
         by_psnr = f"{gain:+.2f} dB [{low:+.2f}, {high:+.2f}]"
@@ -108,5 +108,5 @@ def findings(table: pd.DataFrame) -> str:
         by_iou = f"IoU {iou:+.3f} [{low:+.3f}, {high:+.3f}]"
         asked = f"at most {LOSS_DB} dB lost" if again else f"at least {GAIN_DB} dB won"
         verdict = "reached" if gain >= (-LOSS_DB if again else GAIN_DB) else "missed"
-        lines.append(f"{row['task']}, {row['scanner']}: {by_psnr}, {by_iou}; {asked}: {verdict}")
+        lines.append(f"{row['method']}; {row['task']}, {row['scanner']}: {by_psnr}, {by_iou}; {asked}: {verdict}")
     return "\n".join(lines)
