@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from xray_harmonize import GDCE, CDFMatching, FullRange, ImageSet, IntensityFeatures, MinMax, MultiBand, ZScore
+from xray_harmonize import DLBC, GDCE, CDFMatching, FullRange, ImageSet, IntensityFeatures, MinMax, MultiBand, ZScore
 from xray_harmonize.auditing.rendering import (
     default_harmonizers,
     in_order,
@@ -18,6 +18,7 @@ from xray_harmonize.auditing.rendering import (
     shown_curves,
     unreferenced,
 )
+from xray_harmonize.callbacks import report_progress
 from xray_harmonize.evaluation.candidates import ON_REQUEST, default_candidates
 from xray_harmonize.exceptions import InvalidParameterError, UnknownScannerError
 from xray_harmonize.image_transformer import ImageTransformer
@@ -214,3 +215,14 @@ def test_every_method_that_trains_a_network_of_its_own_is_audited_by_name_withou
     named = named_harmonizers(name, with_labels=False)
     assert list(named) == ["none", name]
     assert named[name][0].reference is None
+
+
+def test_an_interrupted_training_is_not_measured():
+    def stop(progress):
+        if progress.epoch > 1:
+            raise KeyboardInterrupt
+
+    cohort = cohort_of(made()[0])
+    network = DLBC(max_steps=40, view_size=32, batch_size=2, device="cpu")
+    with report_progress(stop), pytest.raises(KeyboardInterrupt):
+        rendered("DLBC", network, cohort)

@@ -16,9 +16,9 @@ from xray_harmonize.harmonizers.blind_training import (
     FlowTraining,
     by_content,
     frame_of,
+    latent_statistics,
     measured,
     noisy,
-    latent_statistics,
     typical_latents,
 )
 from xray_harmonize.networks.flow import SplineFlow

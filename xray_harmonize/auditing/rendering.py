@@ -13,6 +13,7 @@ from sklearn.utils import get_tags
 
 from xray_harmonize.auditing.cohort import Cohort, in_memory
 from xray_harmonize.evaluation.candidates import BASELINE, Candidate, default_candidates
+from xray_harmonize.evaluation.split_fits import whole
 from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeError
 from xray_harmonize.harmonizers.bands import MultiBand
 from xray_harmonize.harmonizers.base import POOLED
@@ -157,19 +158,28 @@ def rendered(name: str, harmonizer: BaseEstimator, cohort: Cohort, random_state:
         What the harmonizer says where it cannot be fitted or applied, behind its name.
     InvalidParameterError
         If something else than images comes out of it.
+    KeyboardInterrupt
+        Also where a step took it for a wish to stop early.
     """
     halves = []
     for learned, tested in cohort.halves():
         home = learned[cohort.scanner[learned] == cohort.reference]
         labels = cohort.labels_of(learned)
         try:
-            fitted = _settled(clone(harmonizer), cohort.reference, random_state)
-            fitted = fitted.fit(cohort.X[learned]) if labels is None else fitted.fit(cohort.X[learned], labels)
+            fitted = _fitted(harmonizer, cohort, learned, labels, random_state)
             images, home_images = (_held(name, fitted.transform(cohort.X[some])) for some in (tested, home))
         except XRayHarmonizeError as error:
             raise type(error)(f"The harmonizer {name!r} stopped the audit: {error}") from error
         halves.append(Half(tested, images, home, home_images, fitted))
     return halves
+
+
+def _fitted(
+    harmonizer: BaseEstimator, cohort: Cohort, learned: np.ndarray, labels: np.ndarray | None, random_state: int
+) -> BaseEstimator:
+    settled = _settled(clone(harmonizer), cohort.reference, random_state)
+    # Half a training, ended by Ctrl-C, would be measured as if it were the method.
+    return whole(lambda: settled.fit(cohort.X[learned], *(() if labels is None else (labels,))))
 
 
 def _settled(harmonizer: BaseEstimator, reference: str, random_state: int) -> BaseEstimator:
