@@ -206,9 +206,3 @@ def joined(*parts: ImageSet) -> ImageSet:
         mask=None if all(mask is None for mask in masks) else masks,
         meta=pd.concat([part.meta for part in parts], ignore_index=True),
     )
-
-
-def without_masks(images: ImageSet) -> ImageSet:
-    """Give images all of whose pixels count."""
-    pixels = [images[i] for i in range(len(images))]
-    return ImageSet(pixels, images.scanner, images.patient, bits_stored=images.bits_stored, meta=images.meta)

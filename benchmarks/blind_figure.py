@@ -58,7 +58,7 @@ def _images(setting: Setting, subjects: Subjects, scanner: str) -> Mapping[str, 
         if method.name in SHOWN and method.learns_for(scanner, subjects):
             fit = _fit(setting, method, subjects, scanner, seed)
             if fit is not None:
-                images[method.name] = harmonized(fit, method.shown(patient.images))[0].unit(0)
+                images[method.name] = harmonized(fit, patient)[0].unit(0)
     return images
 
 

@@ -107,14 +107,14 @@ def segmentation_network(setting: Setting, subjects: Subjects) -> BasicUNet:
     return setting.pieces.get(key, train)
 
 
-def harmonized(fit: Fit, images: ImageSet) -> tuple[ImageSet, float]:
+def harmonized(fit: Fit, patients: Patients) -> tuple[ImageSet, float]:
     """Give what a method makes of images, and its seconds an image."""
     started = time.perf_counter()
-    made = fit.harmonizer.transform(images)
+    made = fit.harmonizer.transform(patients.images)
     # Nothing may be left for later: transforms of sets may be lazy.
     pixels = [made.unit(i).astype(np.float32) for i in range(len(made))]
     seconds = (time.perf_counter() - started) / len(made)
-    return ImageSet(pixels, scanner=images.scanner, patient=images.patient), seconds
+    return ImageSet(pixels, scanner=patients.images.scanner, patient=patients.images.patient), seconds
 
 
 def ceiling(setting: Setting, subjects: Subjects, network: BasicUNet) -> pd.DataFrame:
@@ -136,7 +136,7 @@ def _measured(
 ) -> pd.DataFrame:
     fit = fit_of(setting, method, subjects, scanner, seed)
     patients = subjects.test.of(scanner)
-    made, seconds = harmonized(fit, method.shown(patients.images))
+    made, seconds = harmonized(fit, patients)
     rows = [_of_one(patients, made, i) for i in range(len(made))]
     outlines = intersection_over_union(outlined(network, made), patients.tissue, patients.body)
     table = pd.DataFrame(rows).assign(iou=outlines, seconds=seconds, seconds_fit=fit.seconds)

@@ -11,26 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from blind_cohorts import Subjects, joined, without_masks
+from blind_cohorts import Subjects, joined
 from blind_store import key_of, modules_behind
 
-from xray_harmonize import (
-    BlindHarmony,
-    CDFMatching,
-    CycleGAN,
-    FourierSwap,
-    FullRange,
-    ImageSet,
-    InterpretableMapping,
-    UNet,
-)
+from xray_harmonize import BlindHarmony, CDFMatching, CycleGAN, FourierSwap, FullRange, InterpretableMapping, UNet
 from xray_harmonize.evaluation.keys import described
 from xray_harmonize.harmonizers.base import Harmonizer
 
 SOURCE = "source"
 BLIND = "BlindHarmony"
 MATCHED = "BlindHarmony, from matched"
-WHOLE = "BlindHarmony, whole image"
 PUBLISHED = "BlindHarmony, as published"
 # What BlindHarmony.as_published sets for a GPU; the rest of it is the search.
 _SIZES = ("image_size", "n_levels", "n_steps", "channels", "n_blocks", "n_bins", "tail_bound", "n_bits")
@@ -62,8 +52,6 @@ class Method:
         networks that it imports, is the same.
     draws : bool
         Whether seeds make a difference.
-    masked : bool
-        Whether it is given the masks, where there are any.
     """
 
     name: str
@@ -71,7 +59,6 @@ class Method:
     make: Callable[[str, int], Harmonizer]
     module: str
     draws: bool = False
-    masked: bool = True
 
     @property
     def per_scanner(self) -> bool:
@@ -87,10 +74,6 @@ class Method:
         """Tell whether a scanner has a row: the second exposure of the reference has no pair of its own."""
         return not self.per_scanner or scanner in subjects.sources
 
-    def shown(self, images: ImageSet) -> ImageSet:
-        """Give images as the method gets them."""
-        return images if self.masked else without_masks(images)
-
     def fitted(self, subjects: Subjects, scanner: str, seed: int) -> Harmonizer:
         """Learn from the training patients.
 
@@ -102,7 +85,7 @@ class Method:
         seed : int
         """
         harmonizer = self.make(subjects.reference, seed)
-        own = self.shown(subjects.own.images)
+        own = subjects.own.images
         if self.sees == "pairs":
             pairs = subjects.travelling.of(scanner)
             return harmonizer.fit(pairs.images, target=pairs.truth)
@@ -115,7 +98,6 @@ class Method:
     def key(self, subjects: str, scanner: str, seed: int) -> str:
         """Give the key that the fit is kept under; `subjects` is the patients' own."""
         facts = [described(self.make("", seed)), self.sees, scanner if self.per_scanner else ""]
-        facts += [] if self.masked else ["without masks"]
         return key_of("fit", self.modules, subjects, *facts)
 
 
@@ -198,7 +180,6 @@ def all_methods(steps: Steps) -> list[Method]:
             "harmonizers/blind",
             draws=True,
         ),
-        Method(WHOLE, "reference", make_blind, "harmonizers/blind", draws=True, masked=False),
         Method(
             PUBLISHED,
             "reference",

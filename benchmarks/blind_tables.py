@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from blind_cohorts import AGAIN, SOURCES
 from blind_measures import CEILING
-from blind_methods import BLIND, MATCHED, SEEN, SOURCE, WHOLE
+from blind_methods import BLIND, MATCHED, SEEN, SOURCE
 
 from xray_harmonize.evaluation.bootstrap import bootstrap_patients, interval
 
@@ -100,7 +100,7 @@ def printed(table: pd.DataFrame) -> str:
 def findings(table: pd.DataFrame) -> str:
     """Say of BlindHarmony on each scanner whether it reaches what the study asks for."""
     lines = []
-    for _, row in table[table["method"].isin([BLIND, MATCHED, WHOLE])].iterrows():
+    for _, row in table[table["method"].isin([BLIND, MATCHED])].iterrows():
         again = row["scanner"] == AGAIN
         gain, low, high = (row[f"psnr_difference{end}"] for end in ("", "_low", "_high"))
         by_psnr = f"{gain:+.2f} dB [{low:+.2f}, {high:+.2f}]"

@@ -16,7 +16,6 @@ from xray_harmonize.harmonizers.blind_training import (
     FlowTraining,
     by_content,
     frame_of,
-    latent_statistics,
     measured,
     noisy,
     typical_latents,
@@ -90,7 +89,7 @@ def test_training_images_are_mirrored_whole_and_noise_is_fresh() -> None:
 def test_typical_latents_are_means_and_spreads_over_images_however_batched() -> None:
     flow, _ = trained(max_steps=2)
     noise = torch.rand(1, 1, 8, 8)
-    once, twice = (typical_latents(latent_statistics(flow, small_images(), noise, size)) for size in (8, 3))
+    once, twice = (typical_latents(flow, small_images(), noise, size) for size in (8, 3))
     assert [level.shape for level in once] == [(2, 2, 2), (2, 2, 8)]
     for a, b in zip(once, twice, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

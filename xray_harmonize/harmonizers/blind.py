@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.holdout import hold_out
 from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.harmonizers.appearance import appearance
 from xray_harmonize.harmonizers.base import Harmonizer, naming
 from xray_harmonize.harmonizers.blind_distances import DISTANCES, distances_between
 from xray_harmonize.harmonizers.blind_search import Search, search
@@ -23,7 +24,6 @@ from xray_harmonize.harmonizers.blind_training import (
     by_content,
     frame_of,
     images_of_reference,
-    latent_statistics,
     measured,
     typical_latents,
     unit_pixels,
@@ -39,6 +39,8 @@ from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.training import resolve_device, seeded
 
 STARTS = ("source", "matched")
+# How atypical an image is, from which on the whole of what was found for it is taken, and up to which a part.
+_WHOLLY = 1.5
 
 _SIZES = ("image_size", "n_levels", "n_steps", "channels", "n_blocks", "n_bins", "tail_bound", "n_bits")
 
@@ -48,9 +50,9 @@ class BlindHarmony(Harmonizer):
 
     An invertible network (a flow) is trained to tell how likely an image is on the reference scanner. An image of any
     scanner is then changed, a little a turn, towards one that is likely there and still correlates with the image that
-    it was, without edges that were not there. Not a tone curve: each pixel has a change of its own, and so structure
-    can be lost or invented. :meth:`distances` tells both distances for every image; look at both, as doing nothing
-    keeps the correlation perfect.
+    it was, without edges that were not there; what already looks as the reference's images do stays as it is. Not a
+    tone curve: each pixel has a change of its own, and so structure can be lost or invented. :meth:`distances` tells
+    both distances for every image; look at both, as doing nothing keeps the correlation perfect.
 
     Parameters
     ----------
@@ -80,10 +82,11 @@ class BlindHarmony(Harmonizer):
         which leaves those images alone; or to zero, as published.
     tolerance : float, default=0.5
         Up to how many standard deviations over the reference's images a mean or deviation is typical.
-    typical_share : float, default=0.99
-        Share of the reference's own images that count as typical, by the means and deviations of their latents taken
-        together. An image as typical as these stays as it is, whatever its scanner. 0: none, as published; so it is
-        with fewer than ten patients of the reference, and with ``latent="origin"``.
+    typical_share : float, default=1.0
+        Share of the reference's own images that count as typical, by grey values and contrasts at several scales and
+        levels (:func:`~xray_harmonize.harmonizers.appearance.appearance`), held out from what they are held against. An
+        image as typical stays as it is, whatever its scanner; somewhat farther out it is changed in part. 0: all are
+        changed, as published; so it is with fewer than ten patients of the reference.
     image_size : int, default=64
         Side in pixels at which the flow sees images, divisible by ``2 ** n_levels``; the aspect is not kept.
     n_levels : int, default=4
@@ -133,8 +136,8 @@ class BlindHarmony(Harmonizer):
         Of the flow's levels: mean and spread, over the reference's training images, of the means and deviations of the
         latents' channels.
     typicality_ : dict of str to ndarray
-        ``center``, ``spread`` and ``precision`` of the same numbers, all in a row, and distances of ``held_out`` images
-        of the reference.
+        What the reference's images look like: ``center``, ``spread`` and ``precision`` of the numbers that
+        ``typical_share`` speaks of, and distances of ``held_out`` images.
     reference_quantiles_ : ndarray of float
         Mean quantile function of the reference's training images, for ``start="matched"``.
     noise_seed_ : int
@@ -194,7 +197,7 @@ class BlindHarmony(Harmonizer):
         latent_step: float = 0.5,
         latent: str = "typical",
         tolerance: float = 0.5,
-        typical_share: float = 0.99,
+        typical_share: float = 1.0,
         image_size: int = 64,
         n_levels: int = 4,
         n_steps: int = 4,
@@ -308,7 +311,7 @@ class BlindHarmony(Harmonizer):
         device = resolve_device(self.device)
         images = self._images(X, scanner, at_least=1)
         self.reference_, images = images_of_reference(images, self.reference)
-        frames, functions = measured(images, self.image_size)
+        frames, functions, numbers = measured(images, self.image_size)
         order = by_content(frames)
         rng = check_random_state(self.random_state)
         held_out = np.zeros(len(images), dtype=bool)
@@ -325,9 +328,8 @@ class BlindHarmony(Harmonizer):
         self.__dict__.pop("_cached", None)
         self.state_ = arrays_of(flow)
         self.reference_quantiles_ = functions[order].mean(axis=0)
-        statistics = latent_statistics(flow, ordered, self._noise(), self.batch_size)
-        self.typical_ = typical_latents(statistics)
-        self.typicality_ = asdict(Typicality.of(_side_by_side(statistics), patients))
+        self.typical_ = typical_latents(flow, ordered, self._noise(), self.batch_size)
+        self.typicality_ = asdict(Typicality.of(numbers[order], patients))
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted
         return self
 
@@ -402,7 +404,8 @@ class BlindHarmony(Harmonizer):
         counted = frame[inside]
         if not counted.size or counted.max() - counted.min() < NO_CONTRAST:
             return frame, None, inside, 0
-        if self._atypicality(self._tensor(frame)) <= 1:
+        atypicality = self._atypicality(radiograph)
+        if atypicality <= 1:
             return frame, None, inside, 0
         start = frame
         if self.start == "matched":
@@ -418,25 +421,22 @@ class BlindHarmony(Harmonizer):
                 [torch.from_numpy(np.asarray(level)).to(source.device) for level in self.typical_],
                 Search.of(self.get_params(deep=False)),
             )
-        return frame, result.images[0, 0].cpu().numpy(), inside, int(result.fallbacks[0])
+        share = np.float32(min((atypicality - 1) / (_WHOLLY - 1), 1.0))
+        found = frame + share * (result.images[0, 0].cpu().numpy() - frame)
+        return frame, found, inside, int(result.fallbacks[0])
 
     def _distances(self, radiograph: Radiograph) -> dict[str, float]:
         frame, found, inside, fallbacks = self._found(radiograph, unit_pixels(radiograph))
         source, result = self._tensor(frame), self._tensor(frame if found is None else found)
-        measured_here = {"atypicality": self._atypicality(source), "fallbacks": fallbacks}
+        measured_here = {"atypicality": self._atypicality(radiograph), "fallbacks": fallbacks}
         measured_here |= {"bits_before": self._bits(source), "bits_after": self._bits(result)}
         settings = Search.of(self.get_params(deep=False))
         return {**measured_here, **distances_between(source, result, self._tensor(inside), settings)}
 
-    def _atypicality(self, frame: torch.Tensor) -> float:
-        if self.latent != "typical":
-            return np.inf
+    def _atypicality(self, radiograph: Radiograph) -> float:
         usual = Typicality(**self.typicality_)
         limit = usual.limit(self.typical_share)
-        if limit == 0:
-            return np.inf
-        statistics = latent_statistics(self._network(), frame, self._noise(), 1)
-        return float(usual.distance(_side_by_side(statistics))[0]) / limit
+        return float(usual.distance(appearance(radiograph)[None])[0]) / limit if limit > 0 else np.inf
 
     def _bits(self, frame: torch.Tensor) -> float:
         with torch.inference_mode():
@@ -490,8 +490,3 @@ class BlindHarmony(Harmonizer):
         tags = super().__sklearn_tags__()
         tags.requires_fit = True
         return tags
-
-
-def _side_by_side(statistics: list[np.ndarray]) -> np.ndarray:
-    """All numbers of an image in a row."""
-    return np.concatenate([level.reshape(len(level), -1) for level in statistics], axis=1)

@@ -18,6 +18,7 @@ from xray_harmonize.callbacks import BestState, FiniteLoss, TellProgress
 from xray_harmonize.classifiers.frames import to_square
 from xray_harmonize.classifiers.recipe import Outcome
 from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, UnknownScannerError
+from xray_harmonize.harmonizers.appearance import N_NUMBERS, appearance
 from xray_harmonize.harmonizers.base import POOLED, UNLABELLED, naming
 from xray_harmonize.harmonizers.blind_search import channel_statistics
 from xray_harmonize.harmonizers.curve_batches import BalancedDraw
@@ -125,7 +126,7 @@ def images_of_reference(images: ImageSet, reference: str | None) -> tuple[str, I
     return name, images[labels == name]
 
 
-def measured(images: ImageSet, size: int) -> tuple[np.ndarray, np.ndarray]:
+def measured(images: ImageSet, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read every image once.
 
     Returns
@@ -134,6 +135,8 @@ def measured(images: ImageSet, size: int) -> tuple[np.ndarray, np.ndarray]:
         See :func:`frame_of`.
     functions : ndarray of float64 of shape (n, n_probabilities)
         Quantile functions, inside the mask.
+    numbers : ndarray of float64 of shape (n, 21)
+        See :func:`~xray_harmonize.harmonizers.appearance.appearance`.
 
     Raises
     ------
@@ -142,12 +145,14 @@ def measured(images: ImageSet, size: int) -> tuple[np.ndarray, np.ndarray]:
     """
     frames = np.empty((len(images), 1, size, size), dtype=np.float32)
     functions = np.empty((len(images), len(PROBABILITIES)))
+    numbers = np.empty((len(images), N_NUMBERS))
     for i in range(len(images)):
         radiograph = images.radiograph(i)
         with naming(radiograph):
             functions[i] = quantiles(foreground_counts(radiograph, "all"), PROBABILITIES)
             frames[i, 0] = frame_of(unit_pixels(radiograph), radiograph.mask, size)[0]
-    return frames, functions
+            numbers[i] = appearance(radiograph)
+    return frames, functions, numbers
 
 
 def by_content(frames: np.ndarray) -> np.ndarray:
@@ -290,8 +295,8 @@ def noisy(n_bits: int, flip: bool) -> Any:
     return transform
 
 
-def latent_statistics(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor, batch_size: int) -> list[np.ndarray]:
-    """Tell what every image's latents are like.
+def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor, batch_size: int) -> list[np.ndarray]:
+    """Tell what is typical of the latents of images, for :func:`~xray_harmonize.harmonizers.blind_search.search`.
 
     Parameters
     ----------
@@ -303,8 +308,8 @@ def latent_statistics(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tenso
 
     Returns
     -------
-    list of ndarray of float64 of shape (n, 2, n_channels)
-        Of each level: the channels' means and deviations.
+    list of ndarray of float32 of shape (2, 2, n_channels)
+        Of each level: mean, then spread over the images, of the channels' means and deviations.
     """
     device = next(flow.parameters()).device
     found = []
@@ -312,23 +317,8 @@ def latent_statistics(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tenso
         for some in frames.split(batch_size):
             y = dequantize(some.to(device), noise.to(device), flow.n_bits, rounded=False)
             found.append([channel_statistics(z).double().cpu() for z in flow.encode(y)[0]])
-    return [torch.cat(level).numpy() for level in zip(*found, strict=True)]
-
-
-def typical_latents(statistics: list[np.ndarray]) -> list[np.ndarray]:
-    """Tell what is typical of the latents of images, for :func:`~xray_harmonize.harmonizers.blind_search.search`.
-
-    Parameters
-    ----------
-    statistics : list of ndarray of float64 of shape (n, 2, n_channels)
-        As :func:`latent_statistics` gives them.
-
-    Returns
-    -------
-    list of ndarray of float32 of shape (2, 2, n_channels)
-        Of each level: mean, then spread over the images, of the channels' means and deviations.
-    """
-    return [np.stack([level.mean(axis=0), level.std(axis=0)]).astype(np.float32) for level in statistics]
+    levels = [torch.cat(level) for level in zip(*found, strict=True)]
+    return [torch.stack([level.mean(dim=0), level.std(dim=0, correction=0)]).float().numpy() for level in levels]
 
 
 class MeanBits(nn.Module):
