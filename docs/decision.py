@@ -89,26 +89,26 @@ def draw_networks(axes: Axes, palette: Palette) -> None:
         (
             "pairs of one body",
             "InterpretableMapping",
-            ["a curve for each pixel, 11 s", "SupDCE 6 s, UNet 3 s,", "ResUNet 11 s"],
+            ["a curve for each pixel, 10 s", "SupDCE 5 s, UNet 2 s,", "ResUNet 10 s"],
             ["edges between regions;", "U-Nets: anything, and blur"],
         ),
         (
             "the reference alone",
             "BlindHarmony",
-            ["a search an image, 28 s", "or those on the left, with", "self-made pairs"],
+            ["a search an image, 25 s", "or those on the left, with", "self-made pairs"],
             ["what is rare there is drawn", "towards what is common"],
         ),
         (
             "images of both, unpaired",
             "CycleGAN",
-            ["makes the image anew, 14 s", "published: 200 passes", "on a GPU"],
+            ["makes the image anew, 12 s", "published: 200 passes", "on a GPU"],
             ["paints what the reference's", "patients have"],
         ),
     ]
     left, right, middle = 1.85, 6.4, WIDTH / 2
     box(axes, left, 5.9, 3.5, 0.9, "May pixels change otherwise\nthan by one curve?", palette.question, palette)
     box(
-        axes, right, 5.9, 4.2, 0.9, "a curve that a network chooses, 11 and 24 s", palette.answer, palette,
+        axes, right, 5.9, 4.2, 0.9, "a curve that a network chooses, 10 and 22 s", palette.answer, palette,
         heading="The figure above; DLBC, LUT3D",
     )  # fmt: skip
     arrow(axes, (left + 1.77, 5.9), (right - 2.12, 5.9), "no", palette)
