@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from torch.utils.data import TensorDataset
 from xray_harmonize.callbacks import BestState, FiniteLoss, TellProgress, ValidationScore, WarmBatchNorm
 from xray_harmonize.classifiers.augment import augmentation
 from xray_harmonize.classifiers.holdout import worst_group_accuracy
-from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
 from xray_harmonize.training import Net
 
 OPTIMIZERS: Final = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -41,6 +42,40 @@ class Outcome:
     history: list[dict[str, float]]
     best_epoch: int
     interrupted: bool
+
+
+def tell_interruption(
+    outcome: Outcome, task: str, unit: str = "check", planned: int | None = None, *, stacklevel: int = 3
+) -> None:
+    """Warn that a training is not whole; nothing to keep is an interruption still.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    task : str
+        What was trained, such as ``"training of UNet"``.
+    unit : str
+        What the history has a row of.
+    planned : int, optional
+        How many there should have been, where that is worth telling.
+    stacklevel : int
+        From here to the user's call.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If nothing was finished.
+    """
+    if not outcome.interrupted:
+        return
+    if not outcome.best_epoch:
+        raise KeyboardInterrupt
+    many = f"{len(outcome.history)}" + ("" if planned is None else f" of {planned}")
+    warnings.warn(
+        f"The {task} was interrupted after {many} {unit}s; the state of {unit} {outcome.best_epoch} is kept.",
+        XRayHarmonizeWarning,
+        stacklevel=stacklevel,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,9 +16,9 @@ from torch.utils.data import TensorDataset
 from xray_harmonize.classifiers.fitted_network import FittedNetwork, arrays_of
 from xray_harmonize.classifiers.frames import frames
 from xray_harmonize.classifiers.holdout import hold_out
-from xray_harmonize.classifiers.recipe import Outcome, Recipe
+from xray_harmonize.classifiers.recipe import Recipe, tell_interruption
 from xray_harmonize.classifiers.targets import class_weights, encode, encode_as
-from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError, XRayHarmonizeWarning
+from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError
 from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.batch_norm import reestimate_batch_norm
 from xray_harmonize.networks.resnet import RadiographResNet
@@ -237,7 +236,7 @@ class ResNetClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
                 device,
                 task=type(self).__name__,
             )
-        _tell_interruption(outcome, f"training of {type(self).__name__}", self.max_epochs)
+        tell_interruption(outcome, f"training of {type(self).__name__}", "epoch", self.max_epochs)
         self.classes_ = classes
         self.state_ = arrays_of(network)
         self.history_ = outcome.history
@@ -308,7 +307,7 @@ class ResNetClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
                 device,
                 task=f"fine-tuning of {type(self).__name__}",
             )
-        _tell_interruption(outcome, f"fine-tuning of {type(self).__name__}", max_epochs)
+        tell_interruption(outcome, f"fine-tuning of {type(self).__name__}", "epoch", max_epochs)
         tuned = copy.copy(self)
         n_before = len(self.history_)
         tuned.state_ = arrays_of(network)
@@ -429,17 +428,3 @@ class ResNetClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
         tags.non_deterministic = self.random_state is None
         tags.no_validation = True
         return tags
-
-
-def _tell_interruption(outcome: Outcome, task: str, max_epochs: int) -> None:
-    """Warn that a training is not whole; nothing to keep is an interruption still."""
-    if not outcome.interrupted:
-        return
-    if not outcome.best_epoch:
-        raise KeyboardInterrupt
-    warnings.warn(
-        f"The {task} was interrupted after {len(outcome.history)} of {max_epochs} epochs; the state of epoch "
-        f"{outcome.best_epoch} is kept.",
-        XRayHarmonizeWarning,
-        stacklevel=3,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.holdout import hold_out
+from xray_harmonize.classifiers.recipe import tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.appearance import appearance
-from xray_harmonize.harmonizers.base import Harmonizer, naming
+from xray_harmonize.harmonizers.base import naming
 from xray_harmonize.harmonizers.blind_distances import DISTANCES, distances_between
 from xray_harmonize.harmonizers.blind_search import Search, search
 from xray_harmonize.harmonizers.blind_training import (
@@ -28,10 +29,10 @@ from xray_harmonize.harmonizers.blind_training import (
     typical_latents,
     unit_pixels,
 )
+from xray_harmonize.harmonizers.built_network import BuiltNetwork
 from xray_harmonize.harmonizers.carried_detail import NO_CONTRAST, carry_over
 from xray_harmonize.harmonizers.cdf import matching_curve
 from xray_harmonize.harmonizers.foreground import foreground_counts
-from xray_harmonize.harmonizers.network_rendering import tell_interruption
 from xray_harmonize.harmonizers.typicality import Typicality
 from xray_harmonize.levels import PROBABILITIES, quantiles
 from xray_harmonize.networks.flow import SplineFlow, check_flow, dequantize
@@ -45,7 +46,17 @@ _WHOLLY = 1.5
 _SIZES = ("image_size", "n_levels", "n_steps", "channels", "n_blocks", "n_bins", "tail_bound", "n_bits")
 
 
-class BlindHarmony(Harmonizer):
+class _FoundForOne(NamedTuple):
+    """What was found for the frame of one image, None where it stays as it is; which pixels of it count."""
+
+    frame: np.ndarray
+    found: np.ndarray | None
+    inside: np.ndarray
+    atypicality: float
+    fallbacks: int
+
+
+class BlindHarmony(BuiltNetwork):
     """Blind harmonization: learns the reference's images alone, and serves scanners that it has never seen.
 
     An invertible network (a flow) is trained to tell how likely an image is on the reference scanner. An image of any
@@ -322,10 +333,9 @@ class BlindHarmony(Harmonizer):
         seed, self.noise_seed_ = (int(number) for number in rng.randint(2**31 - 1, size=2))
         self.sizes_ = {name: getattr(self, name) for name in _SIZES}
         with seeded(seed, device):
-            flow = SplineFlow(**self.sizes_)
+            flow = self._new_network()
             outcome = self._training().train(flow, ordered[~held_out], ordered[held_out], device, type(self).__name__)
-        tell_interruption(outcome, type(self).__name__)
-        self.__dict__.pop("_cached", None)
+        tell_interruption(outcome, f"training of {type(self).__name__}")
         self.state_ = arrays_of(flow)
         self.reference_quantiles_ = functions[order].mean(axis=0)
         self.typical_ = typical_latents(flow, ordered, self._noise(), self.batch_size)
@@ -393,26 +403,21 @@ class BlindHarmony(Harmonizer):
 
     def _render(self, radiograph: Radiograph) -> np.ndarray:
         pixels = unit_pixels(radiograph)
-        frame, found, _, _ = self._found(radiograph, pixels)
-        if found is None:
+        one = self._found(radiograph, pixels)
+        if one.found is None:
             return pixels
-        rendered = carry_over(pixels, frame, found)
+        rendered = carry_over(pixels, one.frame, one.found)
         if radiograph.mask is not None:
             # The flow has seen the mean of the others there, and what it made of that means nothing.
             np.copyto(rendered, pixels, where=~radiograph.mask)
         return rendered
 
-    def _found(
-        self, radiograph: Radiograph, pixels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, int]:
-        """Frame, what was found for it (None where it stays), which pixels of it count, and fallbacks."""
+    def _found(self, radiograph: Radiograph, pixels: np.ndarray) -> _FoundForOne:
         frame, inside = frame_of(pixels, radiograph.mask, self.sizes_["image_size"])
-        counted = frame[inside]
-        if not counted.size or counted.max() - counted.min() < NO_CONTRAST:
-            return frame, None, inside, 0
         atypicality = self._atypicality(radiograph)
-        if atypicality <= 1:
-            return frame, None, inside, 0
+        counted = frame[inside]
+        if not counted.size or counted.max() - counted.min() < NO_CONTRAST or atypicality <= 1:
+            return _FoundForOne(frame, None, inside, atypicality, 0)
         start = frame
         if self.start == "matched":
             own = quantiles(foreground_counts(radiograph, "all"), PROBABILITIES)
@@ -420,7 +425,7 @@ class BlindHarmony(Harmonizer):
         source = self._tensor(start)
         with seeded(0, source.device), torch.inference_mode():
             result = search(
-                self._network(),
+                self._flow(),
                 source,
                 self._tensor(inside),
                 self._noise().to(source.device),
@@ -429,15 +434,15 @@ class BlindHarmony(Harmonizer):
             )
         share = np.float32(min((atypicality - 1) / (_WHOLLY - 1), 1.0))
         found = frame + share * (result.images[0, 0].cpu().numpy() - frame)
-        return frame, found, inside, int(result.fallbacks[0])
+        return _FoundForOne(frame, found, inside, atypicality, int(result.fallbacks[0]))
 
     def _distances(self, radiograph: Radiograph) -> dict[str, float]:
-        frame, found, inside, fallbacks = self._found(radiograph, unit_pixels(radiograph))
-        source, result = self._tensor(frame), self._tensor(frame if found is None else found)
-        measured_here = {"atypicality": self._atypicality(radiograph), "fallbacks": fallbacks}
+        one = self._found(radiograph, unit_pixels(radiograph))
+        source, result = self._tensor(one.frame), self._tensor(one.frame if one.found is None else one.found)
+        measured_here = {"atypicality": one.atypicality, "fallbacks": one.fallbacks}
         measured_here |= {"bits_before": self._bits(source), "bits_after": self._bits(result)}
         settings = Search.of(self.get_params(deep=False))
-        return {**measured_here, **distances_between(source, result, self._tensor(inside), settings)}
+        return {**measured_here, **distances_between(source, result, self._tensor(one.inside), settings)}
 
     def _atypicality(self, radiograph: Radiograph) -> float:
         usual = Typicality(**self.typicality_)
@@ -446,7 +451,7 @@ class BlindHarmony(Harmonizer):
 
     def _bits(self, frame: torch.Tensor) -> float:
         with torch.inference_mode():
-            return float(self._network()(dequantize(frame, self._noise().to(frame.device), self.sizes_["n_bits"])))
+            return float(self._flow()(dequantize(frame, self._noise().to(frame.device), self.sizes_["n_bits"])))
 
     def _noise(self) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.noise_seed_)
@@ -456,18 +461,12 @@ class BlindHarmony(Harmonizer):
     def _tensor(self, frame: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(resolve_device(self.device))
 
-    def _network(self) -> SplineFlow:
-        """Give the fitted flow, built from ``state_`` when it is first needed in this process."""
-        device = resolve_device(self.device)
-        cached = self.__dict__.get("_cached")
-        if cached is None or cached[0] != device or cached[1] is not self.state_:
-            with seeded(0, torch.device("cpu")):
-                flow = SplineFlow(**self.sizes_)
-            flow.load_state_dict({name: torch.as_tensor(value) for name, value in self.state_.items()})
-            cached = (device, self.state_, flow.eval().requires_grad_(False).to(device))
-            self._cached = cached
-        network: SplineFlow = cached[2]
-        return network
+    def _flow(self) -> SplineFlow:
+        flow: SplineFlow = self._built_network(self.state_, resolve_device(self.device))
+        return flow
+
+    def _new_network(self) -> SplineFlow:
+        return SplineFlow(**self.sizes_)
 
     # -- checks --------------------------------------------------------------------------------
 
@@ -481,18 +480,3 @@ class BlindHarmony(Harmonizer):
         Search.of(self.get_params(deep=False))
         check_flow(**{name: getattr(self, name) for name in _SIZES})
         self._training()
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_cached", None)
-        return state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn whether the flow is trained."""
-        return hasattr(self, "state_")
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that fit is needed."""
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags

@@ -17,13 +17,14 @@ from torch.utils.data import TensorDataset
 from xray_harmonize.callbacks import BestState, FiniteLoss, TellProgress
 from xray_harmonize.classifiers.frames import to_square
 from xray_harmonize.classifiers.recipe import Outcome
-from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, UnknownScannerError
+from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.appearance import N_NUMBERS, appearance
 from xray_harmonize.harmonizers.base import POOLED, UNLABELLED, naming
 from xray_harmonize.harmonizers.blind_search import channel_statistics
 from xray_harmonize.harmonizers.curve_batches import BalancedDraw
 from xray_harmonize.harmonizers.foreground import foreground_counts
 from xray_harmonize.harmonizers.masked import mean_inside
+from xray_harmonize.harmonizers.reference_images import reference_images
 from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import PROBABILITIES, as_unit, quantiles
 from xray_harmonize.networks.flow import SplineFlow, dequantize
@@ -107,23 +108,8 @@ def images_of_reference(images: ImageSet, reference: str | None) -> tuple[str, I
     """
     if reference == POOLED:
         return POOLED, images
-    if images.scanner is None:
-        if reference is not None:
-            raise MissingScannerError(
-                "BlindHarmony.fit needs to know which scanner made each image, to find those of "
-                f"reference={reference!r}. Give X as ImageSet(images, scanner=...), or call fit(X, scanner=...)."
-            )
-        return UNLABELLED, images
-    labels = images.scanner.astype(str)
-    names, counts = np.unique(labels, return_counts=True)
-    # Ties go to the first by name, so that the order of the images decides nothing.
-    name = str(names[counts.argmax()]) if reference is None else reference
-    if name not in names:
-        raise UnknownScannerError(
-            f"reference={name!r} has no training image; the scanners are {', '.join(names)}. "
-            "Choose one of them, or None for the largest."
-        )
-    return name, images[labels == name]
+    name, positions = reference_images(images, reference, "BlindHarmony.fit")
+    return (UNLABELLED, images) if name is None else (name, images[positions])
 
 
 def measured(images: ImageSet, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.classifiers.fitted_network import arrays_of
-from xray_harmonize.classifiers.recipe import Outcome
+from xray_harmonize.classifiers.recipe import Outcome, tell_interruption
 from xray_harmonize.classifiers.resnet import ResNetClassifier
 from xray_harmonize.exceptions import (
     InvalidParameterError,
@@ -23,7 +23,8 @@ from xray_harmonize.exceptions import (
     UnknownScannerError,
     XRayHarmonizeWarning,
 )
-from xray_harmonize.harmonizers.base import Harmonizer, ToneCurveMixin
+from xray_harmonize.harmonizers.base import ToneCurveMixin
+from xray_harmonize.harmonizers.built_network import BuiltNetwork
 from xray_harmonize.harmonizers.curve_images import CurveImages, canonical_order
 from xray_harmonize.harmonizers.curve_learning import CurveLearner, CurveModule
 from xray_harmonize.harmonizers.curve_parameters import check_parameters, check_training
@@ -33,13 +34,12 @@ from xray_harmonize.harmonizers.curve_views import bilinear_view
 from xray_harmonize.networks.curve import CurveEstimator, ScannerCurves
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
-from xray_harmonize.training import seeded
 
 # Denser towards black and white, where steep curves bend.
 _KNOTS = (1 - np.cos(np.pi * np.linspace(0, 1, 2049))) / 2
 
 
-class GDCE(ToneCurveMixin, Harmonizer):
+class GDCE(ToneCurveMixin, BuiltNetwork):
     """Global Deep Curve Estimation: tone curves learned by what they do for a classifier.
 
     A classifier of the reference's images is frozen. A small network looks at an image of any scanner and gives the
@@ -309,7 +309,7 @@ class GDCE(ToneCurveMixin, Harmonizer):
             )
         elif data.sources:
             module, outcome = learner.by_distribution(measured[of_sources], statistics, measured[of_reference], rng)
-        _tell_interruption(outcome)
+        tell_interruption(outcome, "training of GDCE")
         self.reference_ = data.reference
         self.scanners_ = [data.reference, *data.sources]
         self.discriminator_ = discriminator
@@ -366,7 +366,7 @@ class GDCE(ToneCurveMixin, Harmonizer):
             measured = measured[canonical_order(measured)]
             known = learner.network(self.state_) if self.scope == "image" else None
             module, outcome = learner.by_distribution(measured, self.reference_statistics_, None, rng, known)
-            _tell_interruption(outcome)
+            tell_interruption(outcome, "training of GDCE")
             if isinstance(module, ScannerCurves):
                 adapted.alpha_ = {**adapted.alpha_, name: _coefficients(module)[0]}
             else:
@@ -413,19 +413,15 @@ class GDCE(ToneCurveMixin, Harmonizer):
         # Steps of rounding may leave the last values a hair out of order.
         return ToneCurve(_KNOTS, np.clip(np.maximum.accumulate(curve_values(alpha, _KNOTS)), 0, 1))
 
+    def _new_network(self) -> CurveEstimator:
+        return CurveEstimator(self.n_layers, self.n_iterations, self.view_size)
+
     def _predicted(self, views: torch.Tensor, scanner: str = "") -> np.ndarray:
         """Coefficients for views of shape (n, 1, view_size, view_size)."""
         state = self.adapted_states_.get(scanner, self.state_)
-        cached = self.__dict__.get("_network")
-        if cached is None or cached[0] is not state:
-            # Images of a scanner mostly come one after the other, so one network is enough to keep.
-            with seeded(0, torch.device("cpu")):
-                network = CurveEstimator(self.n_layers, self.n_iterations, self.view_size).eval()
-            network.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
-            cached = (state, network)
-            self._network = cached
+        network = self._built_network(state, torch.device("cpu"))
         with torch.inference_mode():
-            alpha: np.ndarray = cached[1](views).double().numpy()
+            alpha: np.ndarray = network(views).double().numpy()
         return alpha
 
     # -- checks --------------------------------------------------------------------------------
@@ -462,19 +458,13 @@ class GDCE(ToneCurveMixin, Harmonizer):
             copied._metadata_request = copy.deepcopy(self._metadata_request)
         return copied
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_network", None)
-        return state
-
     def __sklearn_is_fitted__(self) -> bool:
         """Tell scikit-learn whether curves are known."""
         return hasattr(self, "scanners_")
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that fit is needed, and labels where it learns by them."""
+        """Tell scikit-learn that labels are needed where it learns by them."""
         tags = super().__sklearn_tags__()
-        tags.requires_fit = True
         tags.target_tags.required = self.supervision == "labels"
         return tags
 
@@ -484,16 +474,3 @@ def _coefficients(module: torch.nn.Module) -> np.ndarray:
     assert isinstance(module, ScannerCurves)
     alpha: np.ndarray = torch.tanh(module.raw).detach().cpu().double().numpy()
     return alpha
-
-
-def _tell_interruption(outcome: Outcome) -> None:
-    if not outcome.interrupted:
-        return
-    if not outcome.best_epoch:
-        raise KeyboardInterrupt
-    warnings.warn(
-        f"The training of GDCE was interrupted after {len(outcome.history)} checks; the state of check "
-        f"{outcome.best_epoch} is kept.",
-        XRayHarmonizeWarning,
-        stacklevel=3,
-    )

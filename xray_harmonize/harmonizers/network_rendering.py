@@ -6,7 +6,6 @@ How the network is learned is another matter: from pairs (:mod:`xray_harmonize.h
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from xray_harmonize.classifiers.recipe import Outcome
-from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
-from xray_harmonize.harmonizers.base import Harmonizer, ToneCurveMixin
+from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.harmonizers.base import ToneCurveMixin
+from xray_harmonize.harmonizers.built_network import BuiltNetwork
 from xray_harmonize.harmonizers.pair_images import small_view
 from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import as_unit
@@ -25,20 +24,19 @@ from xray_harmonize.networks.rendering import RenderingNetwork
 from xray_harmonize.networks.resunet import SMALLEST_VIEW
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
-from xray_harmonize.training import resolve_device, seeded
+from xray_harmonize.training import resolve_device
 
 # Pixels that are rendered together, so that what is computed on the way stays in the caches.
 _PIXELS_AT_ONCE = 2**18
 
 
-class NetworkRendering(Harmonizer):
+class NetworkRendering(BuiltNetwork):
     """Base of methods that a network was learned for, whose weights are ``state_``.
 
     Hooks of a subclass: ``_new_network()``, ``_view_shape(shape)``, and ``_render`` or ``_tone_curve``.
     """
 
     device: str
-    state_: dict[str, np.ndarray]
 
     def _parameters_of(self, radiograph: Radiograph) -> torch.Tensor:
         """Give what the network says of one image, with a first axis of length 1."""
@@ -52,40 +50,13 @@ class NetworkRendering(Harmonizer):
         return parameters
 
     def _fitted_network(self) -> tuple[RenderingNetwork, torch.device]:
-        """Give the network, built from ``state_`` when it is first needed in this process."""
+        """Give the network, and where it is."""
         device = resolve_device(self.device)
-        cached = self.__dict__.get("_network")
-        if cached is None or cached[0] is not self.state_ or cached[2] != device:
-            with seeded(0, torch.device("cpu")):
-                network = self._new_network()
-            network.load_state_dict({name: torch.as_tensor(value) for name, value in self.state_.items()})
-            cached = (self.state_, network.eval().requires_grad_(False).to(device), device)
-            self._network = cached
-        return cached[1], cached[2]
-
-    def _new_network(self) -> RenderingNetwork:
-        """Make the network with new weights (hook)."""
-        raise TypeError(f"{type(self).__name__} must define _new_network()")  # pragma: no cover
+        return self._built_network(self.state_, device), device
 
     def _view_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Shape of what the network sees of an image (hook)."""
         raise TypeError(f"{type(self).__name__} must define _view_shape(shape)")  # pragma: no cover
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Networks stay behind: a model fitted on a GPU opens where there is none.
-        state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_network", None)
-        return state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn whether a network was learned."""
-        return hasattr(self, "state_")
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that fit is needed."""
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags
 
 
 class LocalRendering(NetworkRendering):
@@ -176,20 +147,6 @@ def check_whole_numbers(parameters: Mapping[str, Any], least: Mapping[str, int])
         number = parameters[name]
         if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < lowest:
             raise InvalidParameterError(f"{name} must be a whole number, at least {lowest}; got {number!r}.")
-
-
-def tell_interruption(outcome: Outcome, name: str) -> None:
-    """Warn that a training is not whole; nothing to keep is an interruption still."""
-    if not outcome.interrupted:
-        return
-    if not outcome.best_epoch:
-        raise KeyboardInterrupt
-    warnings.warn(
-        f"The training of {name} was interrupted after {len(outcome.history)} checks; the state of check "
-        f"{outcome.best_epoch} is kept.",
-        XRayHarmonizeWarning,
-        stacklevel=4,
-    )
 
 
 def one_radiograph(image: Any) -> Radiograph:

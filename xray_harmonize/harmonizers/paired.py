@@ -15,9 +15,9 @@ from sklearn.utils import check_random_state
 
 from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.holdout import hold_out
-from xray_harmonize.classifiers.recipe import Outcome
+from xray_harmonize.classifiers.recipe import Outcome, tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.harmonizers.network_rendering import NetworkRendering, check_whole_numbers, tell_interruption
+from xray_harmonize.harmonizers.network_rendering import NetworkRendering, check_whole_numbers
 from xray_harmonize.harmonizers.pair_images import PairImages, read_pairs, read_targets
 from xray_harmonize.harmonizers.pair_training import steps_of, train_pairs
 from xray_harmonize.harmonizers.reference_images import reference_images
@@ -110,7 +110,7 @@ class PairedHarmonizer(NetworkRendering):
         with seeded(int(rng.randint(2**31 - 1)), device):
             network = self._new_network()
             outcome = self._train(network, pairs, held_out, device)
-        tell_interruption(outcome, type(self).__name__)
+        tell_interruption(outcome, f"training of {type(self).__name__}", stacklevel=4)
         self.__dict__.pop("_network", None)
         self.reference_ = reference
         self.state_ = arrays_of(network)

@@ -42,7 +42,7 @@ def reference_images(images: ImageSet, reference: str | None, method: str) -> tu
         if reference is not None:
             verb = method.rpartition(".")[2]
             raise MissingScannerError(
-                f"{method} needs to know which scanner made each image. "
+                f"{method} needs to know which scanner made each image, to find those of reference={reference!r}. "
                 f"Give X as ImageSet(images, scanner=...), or call {verb}(X, scanner=...)."
             )
         return None, np.arange(len(images))

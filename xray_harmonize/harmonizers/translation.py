@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from xray_harmonize.classifiers.fitted_network import arrays_of
+from xray_harmonize.classifiers.recipe import tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, NotEnoughImagesError
-from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers, tell_interruption
+from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers
 from xray_harmonize.harmonizers.pair_images import read_targets
 from xray_harmonize.harmonizers.pair_training import steps_of
 from xray_harmonize.harmonizers.reference_images import reference_images
@@ -234,7 +235,7 @@ class CycleGAN(LocalRendering):
                 self.precision,
                 type(self).__name__,
             )
-        tell_interruption(outcome, type(self).__name__)
+        tell_interruption(outcome, f"training of {type(self).__name__}")
         self.__dict__.pop("_network", None)
         self.reference_ = reference
         self.state_ = arrays_of(networks.to_reference)
