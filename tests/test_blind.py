@@ -143,6 +143,13 @@ def test_shifted_images_come_closer_to_the_reference_and_stay_alike() -> None:
     assert (table["fallbacks"] == 0).all()
 
 
+def test_images_of_the_reference_hardly_change() -> None:
+    new = bodies(6, seed=3)
+    far = fitted().transform(shifted(new)) - shifted(new)
+    near = fitted().transform(new) - new
+    assert np.sqrt((near**2).mean()) < 0.3 * np.sqrt((far**2).mean())
+
+
 def test_images_as_typical_as_the_references_own_stay_as_they_are() -> None:
     new = bodies(40, seed=3)
     stayed = (fitted().transform(new) == new).all(axis=(1, 2))
