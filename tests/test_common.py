@@ -52,12 +52,14 @@ from xray_harmonize.exceptions import (
     UnknownScannerError,
 )
 from xray_harmonize.harmonizers.base import Harmonizer, ReferenceHarmonizer
+from xray_harmonize.harmonizers.built_network import BuiltNetwork
 from xray_harmonize.harmonizers.network_rendering import GlobalRendering, LocalRendering, NetworkRendering
 from xray_harmonize.harmonizers.paired import PairedHarmonizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::xray_harmonize.exceptions.XRayHarmonizeWarning")
 
-BASES = {Harmonizer, ReferenceHarmonizer, NetworkRendering, PairedHarmonizer, GlobalRendering, LocalRendering}
+BASES = {Harmonizer, ReferenceHarmonizer, BuiltNetwork, NetworkRendering}
+BASES |= {PairedHarmonizer, GlobalRendering, LocalRendering}
 
 LEVEL_8, LEVEL_16 = 1 / 255, 1 / 65535
 
