@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dicom_factory import make_dicom
 from sklearn.base import BaseEstimator
 
 from xray_harmonize import CDFMatching, ImageSet
+from xray_harmonize.atomic import replacing
 from xray_harmonize.exceptions import XRayHarmonizeWarning
 
 SCANNERS = ("far", "home")
@@ -70,13 +72,17 @@ def written(out: Path) -> dict[str, bytes]:
 
 
 class Halving(BaseEstimator):
-    """Halves images, slowly if asked to; warns, fails or ends its process at files whose name holds a word."""
+    """Halves images, slowly if asked to; warns, fails or ends its process at files whose name holds a word.
 
-    def __init__(self, seconds: float = 0.0, kills: str = "", fails: str = "", warns: str = ""):
+    A process that it ends was writing into the folder ``litters``.
+    """
+
+    def __init__(self, seconds: float = 0.0, kills: str = "", fails: str = "", warns: str = "", litters: str = ""):
         self.seconds = seconds
         self.kills = kills
         self.fails = fails
         self.warns = warns
+        self.litters = litters
 
     def transform(self, X):
         """Halve every image."""
@@ -85,7 +91,8 @@ class Halving(BaseEstimator):
     def _halve(self, radiograph):
         time.sleep(self.seconds)
         if self.kills and self.kills in radiograph.name:
-            os._exit(1)
+            with replacing(Path(self.litters, "never.png"), "wb") if self.litters else nullcontext():
+                os._exit(1)
         if self.fails and self.fails in radiograph.name:
             raise RuntimeError("a line\nand \x1b[31manother " + "long " * 200)
         if self.warns and self.warns in radiograph.name:

@@ -70,12 +70,14 @@ def test_a_file_that_kills_its_workers_is_one_failure(cluster, scans, out):
     few = sorted(scans.rglob("*.npy"))[:4]
     with distributed.Client(cluster) as client:
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
-    summary = apply(Halving(kills="0004"), few, out, format="png", scheduler=cluster.scheduler_address)
+    summary = apply(
+        Halving(kills="0004", litters=str(out)), few, out, format="png", scheduler=cluster.scheduler_address
+    )
     assert summary.failed >= 1
     assert summary.written + summary.failed == 4
     told = dict(summary.failures)[str(scans / "far" / "0004.npy")]
     assert told.startswith("its workers died, or could not work on it: KilledWorker")
-    assert len(written(out)) == summary.written
+    assert len(written(out)) == summary.written, "what the dying wrote is swept away"
 
 
 def test_a_full_disk_ends_the_run(cluster, scans, out, monkeypatch):
@@ -110,9 +112,11 @@ def test_workers_that_do_not_see_the_outputs_are_refused(cluster, scans, out, mo
 
 def test_a_scheduler_that_does_not_answer_or_has_no_worker_is_told_of(scans, out, monkeypatch):
     monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.3)
+    threads = set(threading.enumerate())
     for address in ("tcp://127.0.0.1:9", "no address", "udp://a:1"):
         with pytest.raises(InvalidParameterError, match=f"No Dask scheduler answers at {address} .* Start one with"):
             apply(FullRange(), scans, out, format="png", scheduler=address)
+    assert set(threading.enumerate()) <= threads, "nothing half made stays behind"
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty,
         pytest.raises(

@@ -148,7 +148,7 @@ def test_a_worker_that_dies_takes_one_file_with_it_and_the_others_are_done(tmp_p
     paths = make_images(tmp_path / "scans", 9)
     apply(Halving(), paths, tmp_path / "alone", format="png")
     paths[4].rename(paths[4].with_name("killer.npy"))
-    harmonizer = Halving(kills="killer")
+    harmonizer = Halving(kills="killer", litters=str(out))
     summary = apply(harmonizer, tmp_path / "scans", out, format="png", n_jobs=2)
     assert (summary.written, summary.failed) == (8, 1)
     assert "killer" in summary.failures[0][0]

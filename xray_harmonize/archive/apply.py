@@ -220,12 +220,13 @@ def apply(
         run = _Run(manifest, planned, making, progress)
         to_do = run.to_do
         tasks = manifest.tasks(planned.run, making.model_sha256)
+        workers_died = False
         if to_do and scheduler is not None:
             from xray_harmonize.archive.cluster import on_cluster
 
-            on_cluster(job, tasks, run.record, scheduler)
+            workers_died = on_cluster(job, tasks, run.record, scheduler)
         elif to_do and n_processes > 1:
-            in_processes(job, tasks, run.record, min(n_processes, to_do))
+            workers_died = in_processes(job, tasks, run.record, min(n_processes, to_do))
         else:
             in_this_process(job, tasks, run.record)
         if run.stopped is not None:
@@ -233,6 +234,8 @@ def apply(
                 f"{folder} cannot take more files ({run.stopped}). Make room, then run the same command again: "
                 f"{run.written} file(s) of this run are finished and kept."
             )
+        if workers_died:
+            manifest.sweep()
         manifest.end(planned.run)
         return ArchiveSummary(
             total=planned.total,

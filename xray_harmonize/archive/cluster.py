@@ -7,7 +7,9 @@ given to another one by the scheduler, and has failed when its ``distributed.sch
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from xray_harmonize.archive.workers import IN_FLIGHT, Record
 from xray_harmonize.exceptions import InvalidParameterError, MissingDependencyError
 
 try:
-    from distributed import Client, WorkerPlugin, as_completed, get_worker
+    from distributed import Client, Security, WorkerPlugin, as_completed, get_worker
+    from distributed.comm import connect
 except ImportError as missing:  # pragma: no cover - told by a test in a process that hides the package
     raise MissingDependencyError(
         "A scheduler is Dask's, which is not installed. Install it with pip install 'xray_harmonize[dask]', or leave "
@@ -29,7 +32,7 @@ except ImportError as missing:  # pragma: no cover - told by a test in a process
 CONNECT_SECONDS = 30
 
 
-def on_cluster(job: Job, tasks: Iterator[Task], record: Record, scheduler: str) -> None:
+def on_cluster(job: Job, tasks: Iterator[Task], record: Record, scheduler: str) -> bool:
     """Share the tasks among the workers of a scheduler.
 
     Parameters
@@ -40,6 +43,11 @@ def on_cluster(job: Job, tasks: Iterator[Task], record: Record, scheduler: str) 
     scheduler : str
         Its address.
 
+    Returns
+    -------
+    bool
+        Whether a worker went away, which may have left an unfinished file.
+
     Raises
     ------
     InvalidParameterError
@@ -47,6 +55,7 @@ def on_cluster(job: Job, tasks: Iterator[Task], record: Record, scheduler: str) 
         see the folder of the outputs.
     """
     try:
+        _greet(scheduler)
         client = Client(scheduler, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
         raise InvalidParameterError(
@@ -56,11 +65,30 @@ def on_cluster(job: Job, tasks: Iterator[Task], record: Record, scheduler: str) 
     name = f"xray_harmonize-{uuid4().hex}"
     with client:
         n_threads = _check_workers(client, job, scheduler)
+        before = _departures(client)
         client.register_plugin(_JobPlugin(job), name=name)
         try:
             _share(client, name, job, tasks, record, max(4, IN_FLIGHT * n_threads))
         finally:
             client.unregister_worker_plugin(name)
+        return not _departures(client) <= before
+
+
+def _greet(scheduler: str) -> None:
+    """See that a scheduler answers.
+
+    A ``Client`` for which none does is left half made; the collector of garbage may close it while another one starts,
+    and then each waits for the other without end.
+    """
+
+    async def connection() -> None:
+        secured = Security().get_connection_args("client")
+        stream = await connect(scheduler, timeout=CONNECT_SECONDS, **secured)
+        await stream.close()
+
+    # In a thread, since notebooks have an event loop running in theirs.
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(asyncio.run, connection()).result()
 
 
 def _check_workers(client: Any, job: Job, scheduler: str) -> int:
@@ -83,6 +111,12 @@ def _check_workers(client: Any, job: Job, scheduler: str) -> int:
                 "share under the same path."
             )
     return sum(client.nthreads().values())
+
+
+def _departures(client: Any) -> set[tuple[float, str]]:
+    """Give when workers went away, and which, as far back as the scheduler remembers."""
+    events = [(when, event) for when, event in client.get_events("all") if isinstance(event, dict)]
+    return {(when, event["worker"]) for when, event in events if event.get("action") == "remove-worker"}
 
 
 def _share(client: Any, name: str, job: Job, tasks: Iterator[Task], record: Record, in_flight: int) -> None:

@@ -191,7 +191,7 @@ class Manifest:
             self.connection.execute("UPDATE run SET ended = ? WHERE run_id = ?", [now(), run])
 
     def clear(self) -> None:
-        """Wait until the processes of a run that was killed have left, and take away their unfinished files.
+        """Wait until the processes of a run that was killed have left, and sweep away their unfinished files.
 
         Raises
         ------
@@ -207,6 +207,10 @@ class Manifest:
             ) from error
         finally:
             others.close()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Take away unfinished files; nobody may be writing any more."""
         for folder, _, names in os.walk(self.out):
             for name in names:
                 if _UNFINISHED.fullmatch(name):

@@ -55,7 +55,7 @@ def no_images_kept() -> Iterator[None]:
         cache.resize(before)
 
 
-def in_processes(job: Job, tasks: Iterator[Task], record: Record, n_jobs: int) -> None:
+def in_processes(job: Job, tasks: Iterator[Task], record: Record, n_jobs: int) -> bool:
     """Share the tasks among processes of this machine.
 
     A process that dies, killed for want of memory or crashed in a decoder, takes down the pool it is in. Whatever was
@@ -67,6 +67,11 @@ def in_processes(job: Job, tasks: Iterator[Task], record: Record, n_jobs: int) -
     tasks : iterator of Task
     record : callable
     n_jobs : int
+
+    Returns
+    -------
+    bool
+        Whether a process died, which may have left an unfinished file.
     """
     pool = _Pool(job, n_jobs)
     try:
@@ -79,7 +84,7 @@ def in_processes(job: Job, tasks: Iterator[Task], record: Record, n_jobs: int) -
                 elif not pool.submit(task):
                     break
             if not pool.waiting and not pool.lost:
-                return
+                return pool.has_broken
             outcomes = pool.finished()
             if any(one.state == "stopped" for one in outcomes):
                 pool.lost.clear()  # stays to do, as all that was not begun
@@ -106,6 +111,7 @@ class _Pool:
         self.n_jobs = n_jobs
         self.waiting: dict[Future[Outcome], Task] = {}
         self.lost: list[Task] = []
+        self.has_broken = False
         self.executor: Any = self._new(n_jobs)
         try:
             self.executor.submit(_is_ready).result()
@@ -155,6 +161,7 @@ class _Pool:
     def retried(self) -> list[Outcome]:
         """Do what was lost once more, each file alone in a process. Who submits more gets a new pool."""
         outcomes: list[Outcome] = []
+        self.has_broken = True
         tasks, self.lost = sorted(self.lost, key=lambda task: task.number), []
         self.shut(at_once=True)
         for task in tasks:
