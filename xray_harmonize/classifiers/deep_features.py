@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.frames import frames
 from xray_harmonize.classifiers.resnet import ResNetClassifier
 from xray_harmonize.exceptions import InvalidParameterError, XRayHarmonizeWarning
 from xray_harmonize.image_transformer import ImageTransformer
 from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.arrays import BuildsNetworks, arrays_of
 from xray_harmonize.networks.resnet import RadiographResNet
 from xray_harmonize.networks.weights import load_backbone
 from xray_harmonize.training import autocast, resolve_device, resolve_precision, seeded
@@ -27,7 +27,7 @@ RANDOM = "random"
 _CACHE_BYTES = 2**26
 
 
-class DeepFeatures(ImageTransformer):
+class DeepFeatures(BuildsNetworks, ImageTransformer):
     """Features of a frozen network before its last layers, a row of numbers an image.
 
     Parameters
@@ -233,10 +233,8 @@ class DeepFeatures(ImageTransformer):
         return bytes(known[1]) + f"{self.precision} {resolve_device(self.device)}".encode()
 
     def _network(self) -> RadiographResNet:
-        with seeded(0, torch.device("cpu")):
-            network = self._new_network()
-        network.load_state_dict({name: torch.as_tensor(value) for name, value in self.state_.items()})
-        return network.eval().to(resolve_device(self.device))
+        network: RadiographResNet = self._built(self.state_, self._new_network, resolve_device(self.device))
+        return network
 
     def _new_network(self) -> RadiographResNet:
         network = RadiographResNet(1, self.network_["depth"], self.network_["width"], self.network_["in_channels"])

@@ -11,11 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.classifiers.frames import frame_batches
 from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.arrays import BuildsNetworks
 from xray_harmonize.networks.resnet import RadiographResNet
-from xray_harmonize.training import resolve_device, seeded
+from xray_harmonize.training import resolve_device
 
 
-class FittedNetwork:
+class FittedNetwork(BuildsNetworks):
     """Part of a classifier whose learned state is arrays, from which the network is built where it is needed.
 
     The class that it is a part of has ``device``, ``image_size``, ``input_range``, ``classes_``, ``state_``, and the
@@ -51,7 +52,7 @@ class FittedNetwork:
         >>> network(torch.zeros(3, 1, 16, 16)).shape, any(p.requires_grad for p in network.parameters())
         (torch.Size([3, 2]), False)
         """
-        return copy.deepcopy(self._network()).eval().requires_grad_(False)
+        return copy.deepcopy(self._network())
 
     def embed(self, X: Any) -> np.ndarray:
         """Features before the head.
@@ -84,29 +85,11 @@ class FittedNetwork:
     def _network(self) -> RadiographResNet:
         """Give the fitted network, built from ``state_`` when it is first needed in this process."""
         check_is_fitted(self, "state_")
-        device = resolve_device(self.device)
-        cached = getattr(self, "_cached", None)
-        if cached is not None and cached[0] == device and cached[1] is self.state_:
-            network: RadiographResNet = cached[2]
-            return network
-        with seeded(0, torch.device("cpu")):
-            network = self._new_network(len(self.classes_))
-        network.load_state_dict({k: torch.as_tensor(v) for k, v in self.state_.items()})
-        network.eval().to(device)
-        self._cached = (device, self.state_, network)
+        network: RadiographResNet = self._built(
+            self.state_, lambda: self._new_network(len(self.classes_)), resolve_device(self.device)
+        )
         return network
 
     def _new_network(self, n_classes: int) -> RadiographResNet:
         """Make the network with new weights (hook)."""
         raise TypeError(f"{type(self).__name__} must define _new_network(n_classes)")  # pragma: no cover
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Networks and devices stay behind: a model fitted on a GPU opens where there is none.
-        state = super().__getstate__()
-        assert isinstance(state, dict)
-        return {name: value for name, value in state.items() if name != "_cached"}
-
-
-def arrays_of(network: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Weights and statistics of a network as arrays, by name."""
-    return {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}

@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from torch.utils.data import TensorDataset
 
-from xray_harmonize.classifiers.fitted_network import FittedNetwork, arrays_of
+from xray_harmonize.classifiers.fitted_network import FittedNetwork
 from xray_harmonize.classifiers.frames import frames
 from xray_harmonize.classifiers.holdout import hold_out
 from xray_harmonize.classifiers.recipe import Recipe, tell_interruption
 from xray_harmonize.classifiers.targets import class_weights, encode, encode_as
 from xray_harmonize.exceptions import InvalidParameterError, NotEnoughImagesError
 from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.batch_norm import reestimate_batch_norm
 from xray_harmonize.networks.resnet import RadiographResNet
 from xray_harmonize.networks.weights import load_backbone

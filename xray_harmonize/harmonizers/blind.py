@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.holdout import hold_out
 from xray_harmonize.classifiers.recipe import tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError
@@ -35,6 +34,7 @@ from xray_harmonize.harmonizers.cdf import matching_curve
 from xray_harmonize.harmonizers.foreground import foreground_counts
 from xray_harmonize.harmonizers.typicality import Typicality
 from xray_harmonize.levels import PROBABILITIES, quantiles
+from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.flow import SplineFlow, check_flow, dequantize
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.training import resolve_device, seeded

@@ -14,7 +14,6 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.recipe import Outcome, tell_interruption
 from xray_harmonize.classifiers.resnet import ResNetClassifier
 from xray_harmonize.exceptions import (
@@ -31,6 +30,7 @@ from xray_harmonize.harmonizers.curve_parameters import check_parameters, check_
 from xray_harmonize.harmonizers.curve_training import curve_values, stayed_at_identity
 from xray_harmonize.harmonizers.curve_training_set import TrainingSet, fitted_discriminator, known_classes
 from xray_harmonize.harmonizers.curve_views import bilinear_view
+from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.curve import CurveEstimator, ScannerCurves
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
@@ -374,7 +374,7 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
         return adapted
 
     def _keep(self, module: CurveModule, sources: list[str]) -> None:
-        for name in ("state_", "alpha_", "adapted_states_", "_network"):
+        for name in ("state_", "alpha_", "adapted_states_"):
             self.__dict__.pop(name, None)
         if isinstance(module, ScannerCurves):
             curves = dict(zip(sources, _coefficients(module), strict=True))

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.holdout import hold_out
 from xray_harmonize.classifiers.recipe import Outcome, tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError
@@ -23,6 +22,7 @@ from xray_harmonize.harmonizers.pair_training import steps_of, train_pairs
 from xray_harmonize.harmonizers.reference_images import reference_images
 from xray_harmonize.harmonizers.self_made_pairs import check_distortion
 from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.rendering import RenderingNetwork
 from xray_harmonize.training import resolve_device, resolve_precision, seeded
 
@@ -111,7 +111,6 @@ class PairedHarmonizer(NetworkRendering):
             network = self._new_network()
             outcome = self._train(network, pairs, held_out, device)
         tell_interruption(outcome, f"training of {type(self).__name__}", stacklevel=4)
-        self.__dict__.pop("_network", None)
         self.reference_ = reference
         self.state_ = arrays_of(network)
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted

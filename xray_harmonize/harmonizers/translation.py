@@ -9,7 +9,6 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from xray_harmonize.classifiers.fitted_network import arrays_of
 from xray_harmonize.classifiers.recipe import tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, NotEnoughImagesError
 from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers
@@ -18,6 +17,7 @@ from xray_harmonize.harmonizers.pair_training import steps_of
 from xray_harmonize.harmonizers.reference_images import reference_images
 from xray_harmonize.harmonizers.translation_training import UnpairedImages, train_cycle
 from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.resunet import SMALLEST_VIEW
 from xray_harmonize.networks.translation import CycleNetworks, Generator
 from xray_harmonize.training import resolve_device, resolve_precision, seeded
@@ -236,7 +236,6 @@ class CycleGAN(LocalRendering):
                 type(self).__name__,
             )
         tell_interruption(outcome, f"training of {type(self).__name__}")
-        self.__dict__.pop("_network", None)
         self.reference_ = reference
         self.state_ = arrays_of(networks.to_reference)
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted
