@@ -104,8 +104,8 @@ def presentations(
 
     Parameters
     ----------
-    split : {"training", "test"}
-        Bodies of one are none of the other's.
+    split : {"training", "test", "confirmation"}
+        Bodies of one are none of another's.
     sizes : sequence of int
         Of four mammograms and four chest radiographs each, in pixels.
     n_each : int

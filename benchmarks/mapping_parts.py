@@ -84,9 +84,10 @@ def training_bodies(setting: Setting, clipped: bool = False) -> Presentations:
     return presentations("training", setting.training_sizes, setting.n_presentations, folder, clipped=clipped)
 
 
-def bodies_to_test(setting: Setting, clipped: bool = False) -> Presentations:
-    """Give the test bodies, each shown in one way."""
-    return presentations("test", setting.test_sizes, 1, setting.cache / "bodies", clipped=clipped)
+def bodies_to_test(setting: Setting, split: str = "test", clipped: bool = False) -> Presentations:
+    """Give the test bodies, or those of the confirmation, each shown in one way."""
+    sizes = setting.test_sizes if split == "test" else setting.confirmation_sizes
+    return presentations(split, sizes, 1, setting.cache / "bodies", clipped=clipped)
 
 
 def scores_of(setting: Setting, learned: Mapping[str, Any], test: Presentations, part: str) -> pd.DataFrame:

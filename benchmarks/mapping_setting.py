@@ -74,7 +74,7 @@ class Setting:
 
     Parameters
     ----------
-    training_sizes, test_sizes : tuple of int
+    training_sizes, test_sizes, confirmation_sizes : tuple of int
         Pixels a side of every four mammograms and four chest radiographs.
     n_presentations : int
         Ways in which every training body is shown; a test body is shown in one.
@@ -98,6 +98,7 @@ class Setting:
 
     training_sizes: tuple[int, ...]
     test_sizes: tuple[int, ...]
+    confirmation_sizes: tuple[int, ...]
     n_presentations: int
     max_steps: int
     batch_size: int
@@ -151,6 +152,7 @@ def full_setting(cache: Path, results: Path, figures: Path, command: str) -> Set
     return Setting(
         training_sizes=(1000,) * 7 + (1200, 1400, 1600, 2000, 3000),
         test_sizes=(1000, 1000, 1400, 2000, 3000),
+        confirmation_sizes=(1000, 1000, 1400, 2000, 3000, 1000, 1000, 1400, 2000),
         n_presentations=3,
         max_steps=200,
         batch_size=4,
@@ -177,6 +179,7 @@ def quick_setting(cache: Path, results: Path, figures: Path, command: str) -> Se
         full_setting(cache, results, figures, command),
         training_sizes=(64,),
         test_sizes=(64,),
+        confirmation_sizes=(64,),
         n_presentations=2,
         max_steps=2,
         batch_size=2,

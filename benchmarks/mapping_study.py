@@ -5,6 +5,7 @@ Run as ``python benchmarks/mapping_study.py`` for everything, or ``--part NAME``
 main      PSNR and SSIM of every method on test bodies, in full resolution (Table 1), and what of the paper came out
 maps      the predicted maps beside the true ones
 longer    the main comparison with trainings three times as long
+confirm   the same networks on bodies that nobody had looked at before
 speed     seconds an image: the network on the small view, and the application of its answer
 clipped   the main comparison where presentations have lost grey values
 scanners  pairs of simulated scanners, whose truth is none of the mapping's kind
@@ -32,7 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mapping_figures import figures_part
-from mapping_longer import longer_part
+from mapping_longer import confirm_part, longer_part
 from mapping_maps import maps_part
 from mapping_parts import clipped_part, main_part, speed_part
 from mapping_scanners import scanners_part
@@ -42,6 +43,7 @@ PARTS: dict[str, Callable[[Setting], None]] = {
     "main": main_part,
     "maps": maps_part,
     "longer": longer_part,
+    "confirm": confirm_part,
     "speed": speed_part,
     "clipped": clipped_part,
     "scanners": scanners_part,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -30,3 +34,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"XRAY_HARMONIZE_DATA names {folder}, which is no folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports benchmarks by name, which lie beside each other and in no package; they are forgotten afterwards."""
+    folder = Path(__file__).parent.parent / "benchmarks"
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module
+    sys.path.remove(str(folder))
+    for name in set(sys.modules) - before:
+        if (folder / f"{name}.py").is_file():
+            del sys.modules[name]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,14 +22,9 @@ SMALL = IntensityFeatures(8, 2, 16)
 
 
 @pytest.fixture(scope="module")
-def checks():
-    """The benchmark of audits whose truth is known, which lies in no package."""
-    folder = str(Path(xray_harmonize.__file__).parent.parent / "benchmarks")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("audit_checks")
-    sys.path.remove(folder)
-    for name in ("audit_checks", "result_files"):
-        sys.modules.pop(name, None)
+def checks(benchmark):
+    """The benchmark of audits whose truth is known."""
+    return benchmark("audit_checks")
 
 
 # -- the truth is known -----------------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,30 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 AGAIN = "reference again"
 PAPER = ("source", "HM", "SSIMH", "CycleGAN", "U-Net", "BlindHarmony")
 
 Run = Callable[..., None]
-Module = Callable[[str], ModuleType]
 
 
 @pytest.fixture(scope="module")
-def module() -> Iterator[Module]:
-    """Modules of the study, which lie beside each other and in no package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if name.startswith(("blind_", "gdce_")) or name == "result_files":
-            del sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def study(module: Module) -> Run:
+def study(benchmark: Callable[[str], ModuleType]) -> Run:
     """``main`` of the study."""
-    return lambda *arguments: module("blind_study").main([str(one) for one in arguments])
+    return lambda *arguments: benchmark("blind_study").main([str(one) for one in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +100,9 @@ def test_one_method_of_one_task_runs_alone(study, tmp_path, capsys):
     assert set(table["task"]) == {"density"}
 
 
-def test_no_patient_is_in_two_parts_and_no_image_twice(module):
-    cohorts, setting = module("blind_cohorts"), module("blind_setting")
-    quick = setting.quick_setting(BENCHMARKS, BENCHMARKS, BENCHMARKS, "")
+def test_no_patient_is_in_two_parts_and_no_image_twice(benchmark):
+    cohorts, setting = benchmark("blind_cohorts"), benchmark("blind_setting")
+    quick = setting.quick_setting(Path(), Path(), Path(), "")
     subjects = cohorts.simulated("density", quick.numbers, masked=False)
     parts = [subjects.own, subjects.unpaired, subjects.travelling, subjects.test]
     patients = [set(part.images.patient) for part in parts]
@@ -128,16 +112,16 @@ def test_no_patient_is_in_two_parts_and_no_image_twice(module):
     assert len(truths) == numbers.reference + 5 * numbers.source + numbers.travelling + numbers.test
 
 
-def test_masks_are_found_in_the_images_where_asked_for(module):
-    cohorts, setting = module("blind_cohorts"), module("blind_setting")
-    quick = setting.quick_setting(BENCHMARKS, BENCHMARKS, BENCHMARKS, "")
+def test_masks_are_found_in_the_images_where_asked_for(benchmark):
+    cohorts, setting = benchmark("blind_cohorts"), benchmark("blind_setting")
+    quick = setting.quick_setting(Path(), Path(), Path(), "")
     test = cohorts.simulated("density", quick.numbers, masked=True).test
     masks = np.stack([test.images.mask(i) for i in range(len(test.images))])
     assert (masks == test.body).mean() > 0.9
 
 
-def test_overlap_is_measured_in_the_body_and_where_there_is_tissue(module):
-    overlap = module("blind_segmentation").intersection_over_union
+def test_overlap_is_measured_in_the_body_and_where_there_is_tissue(benchmark):
+    overlap = benchmark("blind_segmentation").intersection_over_union
     body = np.ones((3, 10, 10), bool)
     body[:, :, 9] = False
     tissue = np.zeros_like(body)
@@ -147,8 +131,8 @@ def test_overlap_is_measured_in_the_body_and_where_there_is_tissue(module):
     np.testing.assert_allclose(overlap(found, tissue, body), [0.5, 1, np.nan])
 
 
-def test_findings_tell_what_is_reached_and_what_is_not(module):
-    findings = module("blind_tables").findings
+def test_findings_tell_what_is_reached_and_what_is_not(benchmark):
+    findings = benchmark("blind_tables").findings
     ends = {f"{name}{end}": 0.0 for name in ("iou_difference", "psnr_difference") for end in ("", "_low", "_high")}
     rows = [("A", 0.9), ("B", 0.5), (AGAIN, -0.05), (AGAIN, -0.2)]
     made = [
@@ -165,8 +149,8 @@ def test_no_trainings_at_all_are_refused(study, capsys):
     assert "--seeds must be at least 1" in capsys.readouterr().err
 
 
-def test_what_was_kept_counts_until_the_program_of_a_method_changes(module, tmp_path, monkeypatch):
-    store = module("blind_store")
+def test_what_was_kept_counts_until_the_program_of_a_method_changes(benchmark, tmp_path, monkeypatch):
+    store = benchmark("blind_store")
     monkeypatch.setattr(store, "PACKAGE", tmp_path / "xray_harmonize")
     (tmp_path / "xray_harmonize" / "harmonizers").mkdir(parents=True)
     outer, inner = (tmp_path / "xray_harmonize" / "harmonizers" / f"{name}.py" for name in ("outer", "inner"))

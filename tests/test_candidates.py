@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 from tiny_study import SpyLearner, images_of
 
 import xray_harmonize
 from xray_harmonize import CDFMatching, CropForeground, FullRange, MinMax, MultiBand, Nyul, ResNetClassifier, ZScore
+from xray_harmonize.cli.compare import compare
 from xray_harmonize.evaluation.candidates import (
     BASELINE,
     LABELLED,
@@ -254,3 +257,9 @@ def test_every_default_candidate_goes_through_a_study():
     assert list(dict.fromkeys(predictions.harmonizer)) == [candidate.name for candidate in candidates]
     assert set(predictions.groupby("harmonizer").size()) == {4 + 10}
     assert predictions.filter(like="proba_").notna().all(axis=None)
+
+
+def test_the_help_of_compare_names_what_runs_on_request_alone():
+    # Written out there, since help is to come up without loading what it speaks of.
+    option = get_type_hints(compare, include_extras=True)["harmonizer"].__metadata__[0]
+    assert all(name in option.help for name in ON_REQUEST)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -16,22 +15,15 @@ from dicom_factory import make_dicom
 
 from xray_harmonize import make_cohort
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SIZE = 40
 
 Run = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def study() -> Iterator[Run]:
-    """``main`` of the study, whose modules lie beside each other and in no package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield lambda *arguments: importlib.import_module("gdce_study").main([str(one) for one in arguments])
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if name.startswith("gdce_") or name == "result_files":
-            del sys.modules[name]
+def study(benchmark: Callable[[str], ModuleType]) -> Run:
+    """``main`` of the study."""
+    return lambda *arguments: benchmark("gdce_study").main([str(one) for one in arguments])
 
 
 @pytest.fixture(scope="module")

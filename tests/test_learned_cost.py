@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 
-def test_every_method_has_a_row_with_its_times(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
-    import learned_cost
-
+def test_every_method_has_a_row_with_its_times(benchmark, monkeypatch, tmp_path):
+    learned_cost = benchmark("learned_cost")
     monkeypatch.setattr(learned_cost, "N_PATIENTS", 4)
     monkeypatch.setattr(learned_cost, "LARGE", 128)
     methods = ["DLBC", "U-Net", "CycleGAN"]

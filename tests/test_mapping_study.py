@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from skimage.metrics import structural_similarity
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-
 Run = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def module() -> Iterator[Callable[[str], Any]]:
-    """Modules of the study, which lie beside each other and in no package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if name.startswith("mapping_") or name == "result_files":
-            del sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def study(module) -> Run:
-    return lambda *arguments: module("mapping_study").main([str(one) for one in arguments])
+def study(benchmark) -> Run:
+    return lambda *arguments: benchmark("mapping_study").main([str(one) for one in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +65,7 @@ def test_learning_rates_are_searched_for_alike_and_shared_by_the_mappings(study,
 def test_maps_are_compared_with_the_true_ones(study, cache):
     study("--quick", "--cache", cache, "--part", "maps")
     table = read(cache, "maps")
-    assert table.groupby("part").size().to_dict() == {"main": 6, "longer": 4}
+    assert table.groupby("part").size().to_dict() == {"main": 6, "longer": 6}
     assert table[[name for name in table if name.startswith(("within", "across"))]].abs().le(1).all(axis=None)
     assert np.allclose(table["true_spread_ww"], 0, atol=1e-6)
 
@@ -94,6 +77,22 @@ def test_longer_trains_three_times_as_long(study, cache):
     assert networks["steps"].isin([1, 2, 6]).all()
     assert {"LUT3D", "ResUNet x8", "mapping x8"} <= set(table["method"])
     assert read(cache, "longer_verdicts")["reached"].str.match("yes|no").all()
+
+
+def test_confirm_asks_the_same_networks_of_other_bodies(study, benchmark, cache, capsys):
+    study("--quick", "--cache", cache, "--part", "longer")
+    capsys.readouterr()
+    study("--quick", "--cache", cache, "--part", "confirm")
+    assert "steps at" not in capsys.readouterr().out
+    before, after = (read(cache, name).set_index(["bodies", "method"]) for name in ("longer", "confirm"))
+    assert before.index.equals(after.index)
+    assert (before["steps"].dropna() == after["steps"].dropna()).all()
+    assert (before["psnr"] != after["psnr"]).any()
+    assert list(read(cache, "longer_verdicts")["goal"]) == list(read(cache, "confirm_verdicts")["goal"])
+    make, folder = benchmark("mapping_bodies").presentations, cache / "quick" / "bodies"
+    known, new = (make(split, (64,), 1, folder) for split in ("test", "confirmation"))
+    assert not {row.patient for row in known.rows} & {row.patient for row in new.rows}
+    assert not np.array_equal(np.load(known.rows[0].target), np.load(new.rows[0].target))
 
 
 def test_speed_tells_the_network_from_what_follows(study, cache):
@@ -120,9 +119,9 @@ def test_scanners_are_told_apart(study, cache):
     assert {"nothing", "mapping x4", "HM, one curve a scanner"} <= set(table["method"])
 
 
-def test_scanners_test_on_patients_that_nothing_was_learned_from(module):
-    setting = module("mapping_setting").quick_setting(Path(), Path(), Path(), "")
-    training, test = module("mapping_scanners").pairs(setting)
+def test_scanners_test_on_patients_that_nothing_was_learned_from(benchmark):
+    setting = benchmark("mapping_setting").quick_setting(Path(), Path(), Path(), "")
+    training, test = benchmark("mapping_scanners").pairs(setting)
     assert not set(training.images.patient) & set(test.images.patient)
     assert len(test.images)
 
@@ -136,8 +135,8 @@ def test_figures_come_from_what_was_kept(study, cache, capsys):
     assert (cache / "quick" / "mapping_maps.png").is_file()
 
 
-def test_training_and_test_bodies_are_different_patients(module, cache):
-    make = module("mapping_bodies").presentations
+def test_training_and_test_bodies_are_different_patients(benchmark, cache):
+    make = benchmark("mapping_bodies").presentations
     training, test = (make(split, (64,), 2, cache / "quick" / "bodies") for split in ("training", "test"))
     assert not {row.patient for row in training.rows} & {row.patient for row in test.rows}
     assert len(training.rows) == 16
@@ -145,25 +144,25 @@ def test_training_and_test_bodies_are_different_patients(module, cache):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_true_maps_lead_from_a_presentation_to_the_target(module, image, seed):
-    bodies = module("mapping_bodies")
+def test_true_maps_lead_from_a_presentation_to_the_target(benchmark, image, seed):
+    bodies = benchmark("mapping_bodies")
     source, maps = bodies.presented(image, seed)
     assert source.min() >= 0
     assert source.max() <= 1
     np.testing.assert_allclose(bodies.through_maps(source, maps), image, atol=1e-4)
 
 
-def test_clipped_presentations_lose_grey_values(module, image):
-    bodies = module("mapping_bodies")
+def test_clipped_presentations_lose_grey_values(benchmark, image):
+    bodies = benchmark("mapping_bodies")
     off = [np.abs(bodies.through_maps(*bodies.presented(image, seed, clipped=True)) - image).max() for seed in range(6)]
     assert max(off) > 0.01
 
 
-def test_similarity_is_that_of_scikit_image(module, image):
+def test_similarity_is_that_of_scikit_image(benchmark, image):
     other = np.clip(image**1.3 + 0.02 * np.random.default_rng(1).normal(size=image.shape), 0, 1).astype(np.float32)
     body = np.zeros(image.shape, dtype=bool)
     body[20:50, 30:70] = True
-    found = module("mapping_scores").similarity(other, image, body)
+    found = benchmark("mapping_scores").similarity(other, image, body)
     options = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     whole, everywhere = structural_similarity(other, image, full=True, **options)
     assert found["ssim"] == pytest.approx(whole, abs=1e-4)
@@ -171,7 +170,7 @@ def test_similarity_is_that_of_scikit_image(module, image):
     assert found["psnr"] == pytest.approx(-10 * np.log10(np.square(other - image).mean()), abs=1e-4)
 
 
-def test_differences_are_paired_by_image_and_drawn_by_patient(module):
+def test_differences_are_paired_by_image_and_drawn_by_patient(benchmark):
     rows = [
         {"method": method, "image": f"{scanner} {patient}", "patient": str(patient), "scanner": scanner}
         | dict.fromkeys(("psnr", "ssim", "psnr_body", "ssim_body"), 20.0 + patient + (method == "one"))
@@ -179,7 +178,7 @@ def test_differences_are_paired_by_image_and_drawn_by_patient(module):
         for scanner in ("A", "B")
         for patient in range(5)
     ]
-    table = module("mapping_scores").score_table(pd.DataFrame(rows), "other", n_bootstrap=50)
+    table = benchmark("mapping_scores").score_table(pd.DataFrame(rows), "other", n_bootstrap=50)
     one = table[(table["bodies"] == "all") & (table["method"] == "one")].iloc[0]
     assert (one["n"], one["n_patients"]) == (10, 5)
     assert one["psnr_less"] == one["psnr_less_low"] == one["psnr_less_high"] == 1
