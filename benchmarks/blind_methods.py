@@ -173,6 +173,16 @@ def all_methods(steps: Steps) -> list[Method]:
             "harmonizers/mapping",
             draws=True,
         ),
+        # Better in the mapping study; here without the truth of real pairs.
+        Method(
+            "mapping, map weight 0.01",
+            "reference",
+            lambda reference, seed: InterpretableMapping(
+                reference, max_steps=steps.mapping, map_weight=0.01, random_state=seed, **small("mapping")
+            ),
+            "harmonizers/mapping",
+            draws=True,
+        ),
         Method(
             MATCHED,
             "reference",
