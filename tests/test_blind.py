@@ -70,6 +70,24 @@ def test_the_largest_scanner_is_the_reference_unless_one_is_named() -> None:
     assert BlindHarmony("pooled", **QUICK).fit(X).reference_ == "pooled"
 
 
+def test_patients_may_be_known_of_some_images_alone() -> None:
+    X = ImageSet(bodies(12, seed=0), patient=["P1", None, "P1", *[None] * 9])
+    assert np.isfinite(BlindHarmony(**QUICK).fit(X).transform(X[:1])[0]).all()
+
+
+def test_a_fit_that_fails_leaves_what_an_earlier_one_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    harmonizer, image = fitted(), shifted(bodies(1, seed=5))
+    before = harmonizer.transform(image)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("xray_harmonize.harmonizers.blind.Typicality.of", fail)
+    with pytest.raises(ZeroDivisionError):
+        harmonizer.set_params(max_steps=2, n_steps=2, random_state=5).fit(bodies(12, seed=1))
+    np.testing.assert_array_equal(harmonizer.transform(image), before)
+
+
 def test_a_reference_without_images_or_labels_is_an_error() -> None:
     X = ImageSet(bodies(4, seed=0), scanner=["A", "A", "B", "B"])
     with pytest.raises(

@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 from xray_harmonize import ImageSet
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
+from xray_harmonize.harmonizers import blind_training
 from xray_harmonize.harmonizers.blind_training import (
     CountedBatches,
     FlowTraining,
@@ -49,7 +50,21 @@ def test_training_lowers_the_bits_of_images_that_were_held_out() -> None:
 def test_without_held_out_images_the_last_state_is_kept() -> None:
     _, outcome = trained(n_held_out=0)
     assert "valid_loss" not in outcome.history[0]
-    assert outcome.best_epoch == len(outcome.history) == 15 + 5
+    assert outcome.best_epoch == len(outcome.history) == 15
+
+
+@pytest.mark.parametrize(("max_steps", "taken"), [(1, 1), (7, 7), (20, 20), (21, 20), (30, 30), (45, 45)])
+def test_no_more_steps_are_taken_than_asked_for(max_steps: int, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    step = blind_training.ClippedAdam.step
+
+    def counting(self: Any, closure: Any = None) -> Any:
+        counted.append(1)
+        return step(self, closure)
+
+    monkeypatch.setattr(blind_training.ClippedAdam, "step", counting)
+    trained(max_steps=max_steps)
+    assert len(counted) == taken
 
 
 def test_patience_ends_a_training_that_gets_nowhere() -> None:

@@ -36,6 +36,29 @@ def site(n: int = 5, scanner: int = -1, seed: int = 0) -> CurveImages:
     return measured(textures(n, 12, seed), [scanner] * n, (np.arange(n) % 2).tolist(), view_size=8)
 
 
+# -- how exactly ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "has_bfloat16", "precision", "speed", "expected"),
+    [
+        ("cpu", True, "auto", "exact", torch.float32),
+        ("cpu", True, "auto", "fast", torch.bfloat16),
+        ("cuda", True, "auto", "exact", torch.float32),
+        ("cuda", True, "auto", "fast", torch.bfloat16),
+        ("cuda", False, "auto", "faster", torch.float16),
+        ("cuda", True, "bfloat16", "exact", torch.bfloat16),
+        ("cuda", True, "float32", "fast", torch.float32),
+    ],
+)
+def test_frozen_networks_are_rounded_where_speed_or_precision_ask_for_it_alone(
+    device: str, has_bfloat16: bool, precision: str, speed: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    asked = objective(device=torch.device(device), precision=precision, speed=speed)
+    assert asked._how() == ("pooled", speed == "faster", expected)
+
+
 # -- with labels ------------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,12 @@ def test_a_stratum_of_two_gives_one_and_of_one_none() -> None:
     assert np.bincount(strata[held_out], minlength=3).tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_stratum_is_never_held_out_whole(n: int) -> None:
+    held_out = hold_out(np.zeros(n), None, 0.99, np.random.RandomState(0))
+    assert held_out.sum() == n - 1
+
+
 def test_a_seed_repeats_the_choice() -> None:
     strata = np.arange(40) % 2
     first, again, other = (hold_out(strata, None, 0.3, np.random.RandomState(seed)) for seed in (1, 1, 2))

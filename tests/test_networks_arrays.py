@@ -16,7 +16,7 @@ from tiny_network import bars
 from tiny_network import small as small_classifier
 from tiny_pairs import MOMENT, bodies, darker
 
-from xray_harmonize import ImageSet, UNet, load
+from xray_harmonize import ImageSet, InterpretableMapping, UNet, load
 from xray_harmonize.classifiers import DeepFeatures
 from xray_harmonize.networks.arrays import BuildsNetworks, arrays_of
 
@@ -92,8 +92,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
     new = UNet._new_network
 
-    def counting(self: UNet) -> Any:
-        made.append(new(self))
+    def counting(self: UNet, made_with: Any) -> Any:
+        made.append(new(self, made_with))
         return made[-1]
 
     monkeypatch.setattr(UNet, "_new_network", counting)
@@ -110,6 +110,15 @@ def test_a_harmonizer_builds_its_network_once_however_often_it_transforms(
         for _ in range(3):
             np.testing.assert_array_equal(harmonizer.transform(darker()[:2]), expected)
         assert len(counted) == 1
+
+
+def test_what_is_set_later_changes_no_network_that_was_learned() -> None:
+    harmonizer = InterpretableMapping(**{**MOMENT, "n_features": 2}).fit(bodies()[:4])
+    before, table = harmonizer.transform(darker()[:1])[0], harmonizer.pixel_lut(darker()[:1], 9, 9)
+    harmonizer.set_params(n_features=3, rescale="dicom")
+    for one in (harmonizer, pickle.loads(pickle.dumps(harmonizer))):
+        np.testing.assert_array_equal(one.transform(darker()[:1])[0], before)
+        np.testing.assert_array_equal(one.pixel_lut(darker()[:1], 9, 9).y, table.y)
 
 
 def test_pickles_hold_no_network(learned: UNet) -> None:

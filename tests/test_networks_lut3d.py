@@ -103,6 +103,8 @@ def test_the_loss_adds_the_published_weights_of_both() -> None:
     batch = {"source": image, "target": image, "weight": torch.ones_like(image)}
     expected = 1e-4 * (1 + float(total_variation(network.tables)[0].detach()))
     assert float(RenderingLoss(network)(shares, batch).detach()) == pytest.approx(expected, rel=1e-3)
+    nothing = {**batch, "weight": torch.zeros_like(batch["weight"])}
+    assert torch.isfinite(RenderingLoss(network)(shares, nothing))
     with torch.no_grad():
         network.points[1, 1] = 0.01
     penalty = float(network.penalty(shares, batch).detach())

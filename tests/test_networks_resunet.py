@@ -64,6 +64,7 @@ def test_statistics_are_quantiles_mean_and_deviation_of_what_counts() -> None:
     assert everything.tolist() == pytest.approx([-0.5] * 8 + [0.5] * 8 + [0.0, 0.5])
     half = torch.cat([torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)], dim=3)
     assert global_statistics(view, half)[0].tolist() == pytest.approx([-0.5] * 17 + [0.0])
+    assert torch.isfinite(global_statistics(view, torch.zeros_like(view))).all()
 
 
 def test_statistics_do_not_depend_on_where_greys_are() -> None:

@@ -20,7 +20,7 @@ from xray_harmonize.callbacks import (
     report_progress,
 )
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.training import Net, TensorBatches, autocast, resolve_device, resolve_precision, seeded
+from xray_harmonize.training import Net, TensorBatches, autocast, exactly, resolve_device, resolve_precision, seeded
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -81,6 +81,31 @@ def test_seeded_leaves_the_generator_as_it_was_even_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def flags() -> tuple[object, ...]:
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
+
+
+@pytest.mark.parametrize("of_all", ["none", "ieee", "tf32"])
+def test_a_gpus_convolutions_keep_all_bits_and_one_order_inside_and_what_was_set_afterwards(
+    of_all: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The switches are there without a GPU too.
+    monkeypatch.setattr(torch.backends, "fp32_precision", of_all)
+    before = flags()
+
+    def fail() -> None:
+        with exactly(torch.device("cuda")):
+            assert flags() == (False, True, "ieee")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert flags() == before
+    with exactly(CPU):
+        assert flags() == before
 
 
 @GPU

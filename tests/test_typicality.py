@@ -53,3 +53,11 @@ def test_what_never_varies_counts_as_it_is() -> None:
 def test_one_image_has_a_distance_too() -> None:
     one = Typicality.of(np.array([[1.0, 2.0]]))
     assert one.distance(np.array([[1.0, 2.0]])).tolist() == [0.0]
+
+
+def test_an_image_of_nobody_known_is_of_a_patient_of_its_own() -> None:
+    numbers = np.random.default_rng(0).normal(size=(24, 3))
+    named = np.array([f"P{i // 2}" for i in range(24)], dtype=object)
+    some = np.where(np.arange(24) < 6, None, named)
+    apart = np.where(np.arange(24) < 6, np.array([f"Q{i:02d}" for i in range(24)], dtype=object), named)
+    np.testing.assert_array_equal(Typicality.of(numbers, some).held_out, Typicality.of(numbers, apart).held_out)

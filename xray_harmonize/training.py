@@ -1,8 +1,9 @@
 """How a network is fitted, whatever it does: device, precision, seed, batches, and the loop.
 
-skorch runs the loop; here, and in :mod:`xray_harmonize.callbacks`, is what this package adds to it. Everything is
-deterministic given a seed, and PyTorch's own random numbers are left as they were. Knows networks and tensors, but no
-images of files and no estimators::
+skorch runs the loop; here, and in :mod:`xray_harmonize.callbacks`, is what this package adds to it. On a processor
+everything is deterministic given a seed; on a GPU convolutions are, but what enlarges, pads or looks up adds its
+gradients in any order. PyTorch's own random numbers are left as they were. Knows networks and tensors, but no images of
+files and no estimators::
 
     with seeded(0, device):
         network = ...
@@ -108,10 +109,39 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 @contextmanager
+def exactly(device: torch.device) -> Iterator[None]:
+    """Hold the convolutions of a GPU to deterministic algorithms and, in float32, to all its bits.
+
+    By default they round float32 to the 10 bits of TF32, as coarsely as float16: a flow is then no longer its own
+    inverse. Types of :func:`autocast` are as they are. Afterwards all is as before; nothing happens elsewhere.
+
+    Examples
+    --------
+    >>> with exactly(torch.device("cpu")):
+    ...     pass
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn: Any = torch.backends.cudnn
+    # Not by cudnn.flags: it fails where TF32 was switched off by the newer of PyTorch's two ways, which this one is.
+    newer = hasattr(cudnn, "conv")
+    place, name = (cudnn.conv, "fp32_precision") if newer else (cudnn, "allow_tf32")
+    before = cudnn.benchmark, cudnn.deterministic, getattr(place, name)
+    try:
+        cudnn.benchmark, cudnn.deterministic = False, True
+        setattr(place, name, "ieee" if newer else False)
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before[:2]
+        setattr(place, name, before[2])
+
+
+@contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw PyTorch's random numbers from ``seed`` inside, and leave its generators as they were.
 
-    On a GPU the convolutions are also held to deterministic algorithms.
+    On a GPU convolutions are also held to what :func:`exactly` asks of them.
 
     Examples
     --------
@@ -127,10 +157,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         if not on_gpu:
             yield
             return
-        with (
-            torch.cuda.device(device),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-        ):
+        with torch.cuda.device(device), exactly(device):
             torch.cuda.manual_seed(seed)
             yield
 

@@ -18,7 +18,7 @@ def hold_out(
         Whose image it is; None where every image has a patient of its own, as an image has whose
         patient is None. A patient belongs to the stratum of his first image.
     fraction : float
-        Share of each stratum's patients, rounded, but at least one where there are two.
+        Share of each stratum's patients, rounded, but at least one where there are two, and never all.
     rng : numpy.random.RandomState
 
     Returns
@@ -37,7 +37,7 @@ def hold_out(
     chosen = np.zeros(len(first), dtype=bool)
     for stratum in np.unique(strata):
         members = rng.permutation(np.flatnonzero(strata[first] == stratum))
-        n_held = max(round(fraction * len(members)), 1) if len(members) > 1 else 0
+        n_held = min(max(round(fraction * len(members)), 1), len(members) - 1)
         chosen[members[:n_held]] = True
     held_out: np.ndarray = chosen[patient]
     return held_out

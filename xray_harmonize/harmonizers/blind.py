@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +23,7 @@ from xray_harmonize.harmonizers.blind_search import Search, search
 from xray_harmonize.harmonizers.blind_training import (
     FlowTraining,
     by_content,
+    fixed_noise,
     frame_of,
     images_of_reference,
     measured,
@@ -37,7 +39,7 @@ from xray_harmonize.levels import PROBABILITIES, quantiles
 from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.flow import SplineFlow, check_flow, dequantize
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.training import resolve_device, seeded
+from xray_harmonize.training import exactly, resolve_device, seeded
 
 STARTS = ("source", "matched")
 # How atypical an image is, from which on the whole of what was found for it is taken, and up to which a part.
@@ -117,7 +119,7 @@ class BlindHarmony(BuiltNetwork):
     batch_size : int, default=8
         Images a step.
     max_steps : int, default=100
-        Steps of training, whatever the number of images.
+        Steps of training at most, in up to 20 checks, whatever the number of images.
     lr : float, default=2e-3
         Learning rate at its highest.
     schedule : {"one_cycle", "cosine"}, default="one_cycle"
@@ -141,7 +143,7 @@ class BlindHarmony(BuiltNetwork):
         Scanner that images are brought to.
     state_ : dict of str to ndarray
         Weights of the flow.
-    sizes_ : dict of str to number
+    network_ : dict of str to number
         Sizes it was built with.
     typical_ : list of ndarray of shape (2, 2, n_channels)
         Of the flow's levels: mean and spread, over the reference's training images, of the means and deviations of the
@@ -193,6 +195,8 @@ class BlindHarmony(BuiltNetwork):
     >>> len(harmonized), harmonized[0].shape, harmonizer.distances(cohort.images[:1]).shape
     (16, (32, 32), (1, 8))
     """
+
+    _network_parameters = _SIZES
 
     def __init__(
         self,
@@ -321,7 +325,7 @@ class BlindHarmony(BuiltNetwork):
         self._check_parameters()
         device = resolve_device(self.device)
         images = self._images(X, scanner, at_least=1)
-        self.reference_, images = images_of_reference(images, self.reference)
+        reference, images = images_of_reference(images, self.reference)
         frames, functions, numbers = measured(images, self.image_size)
         order = by_content(frames)
         rng = check_random_state(self.random_state)
@@ -330,16 +334,20 @@ class BlindHarmony(BuiltNetwork):
         if self.validation_fraction > 0:
             held_out = hold_out(np.zeros(len(images)), patients, self.validation_fraction, rng)
         ordered = torch.from_numpy(frames[order])
-        seed, self.noise_seed_ = (int(number) for number in rng.randint(2**31 - 1, size=2))
-        self.sizes_ = {name: getattr(self, name) for name in _SIZES}
+        seed, noise_seed = (int(number) for number in rng.randint(2**31 - 1, size=2))
+        made_with = self._to_be_made_with()
         with seeded(seed, device):
-            flow = self._new_network()
+            flow = self._new_network(made_with)
             outcome = self._training().train(flow, ordered[~held_out], ordered[held_out], device, type(self).__name__)
         tell_interruption(outcome, f"training of {type(self).__name__}")
-        self.state_ = arrays_of(flow)
+        noise = fixed_noise(noise_seed, self.image_size)
+        typical = typical_latents(flow, ordered, noise, self.batch_size)
+        typicality = asdict(Typicality.of(numbers[order], patients))
+        # All at once and last, so that a fit that fails leaves what an earlier one learned whole.
+        self.reference_, self.noise_seed_ = reference, noise_seed
+        self.state_, self.network_ = arrays_of(flow), made_with
         self.reference_quantiles_ = functions[order].mean(axis=0)
-        self.typical_ = typical_latents(flow, ordered, self._noise(), self.batch_size)
-        self.typicality_ = asdict(Typicality.of(numbers[order], patients))
+        self.typical_, self.typicality_ = typical, typicality
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted
         return self
 
@@ -397,7 +405,7 @@ class BlindHarmony(BuiltNetwork):
         for i in range(len(images)):
             radiograph = images.radiograph(i)
             with naming(radiograph):
-                frame, _ = frame_of(unit_pixels(radiograph), radiograph.mask, self.sizes_["image_size"])
+                frame, _ = frame_of(unit_pixels(radiograph), radiograph.mask, self.network_["image_size"])
             found[i] = self._bits(self._tensor(frame))
         return found
 
@@ -413,7 +421,7 @@ class BlindHarmony(BuiltNetwork):
         return rendered
 
     def _found(self, radiograph: Radiograph, pixels: np.ndarray) -> _FoundForOne:
-        frame, inside = frame_of(pixels, radiograph.mask, self.sizes_["image_size"])
+        frame, inside = frame_of(pixels, radiograph.mask, self.network_["image_size"])
         atypicality = self._atypicality(radiograph)
         counted = frame[inside]
         if not counted.size or counted.max() - counted.min() < NO_CONTRAST or atypicality <= 1:
@@ -450,13 +458,11 @@ class BlindHarmony(BuiltNetwork):
         return float(usual.distance(appearance(radiograph)[None])[0]) / limit if limit > 0 else np.inf
 
     def _bits(self, frame: torch.Tensor) -> float:
-        with torch.inference_mode():
-            return float(self._flow()(dequantize(frame, self._noise().to(frame.device), self.sizes_["n_bits"])))
+        with exactly(frame.device), torch.inference_mode():
+            return float(self._flow()(dequantize(frame, self._noise().to(frame.device), self.network_["n_bits"])))
 
     def _noise(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(self.noise_seed_)
-        size = self.sizes_["image_size"]
-        return torch.rand(1, 1, size, size, generator=generator)
+        return fixed_noise(self.noise_seed_, self.network_["image_size"])
 
     def _tensor(self, frame: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(resolve_device(self.device))
@@ -465,8 +471,8 @@ class BlindHarmony(BuiltNetwork):
         flow: SplineFlow = self._built_network(self.state_, resolve_device(self.device))
         return flow
 
-    def _new_network(self) -> SplineFlow:
-        return SplineFlow(**self.sizes_)
+    def _new_network(self, made_with: Mapping[str, Any]) -> SplineFlow:
+        return SplineFlow(**made_with)
 
     # -- checks --------------------------------------------------------------------------------
 
@@ -478,5 +484,5 @@ class BlindHarmony(BuiltNetwork):
         if not isinstance(self.typical_share, int | float) or not 0 <= self.typical_share <= 1:
             raise InvalidParameterError(f"typical_share must lie in [0, 1]; got {self.typical_share!r}.")
         Search.of(self.get_params(deep=False))
-        check_flow(**{name: getattr(self, name) for name in _SIZES})
+        check_flow(**self._to_be_made_with())
         self._training()

@@ -29,7 +29,7 @@ from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import PROBABILITIES, as_unit, quantiles
 from xray_harmonize.networks.flow import SplineFlow, dequantize
 from xray_harmonize.radiograph import Radiograph
-from xray_harmonize.training import Net, TensorBatches
+from xray_harmonize.training import Net, TensorBatches, exactly
 
 HISTORY: Final = ("epoch", "train_loss", "valid_loss", "dur")
 SCHEDULES: Final = ("one_cycle", "cosine")
@@ -221,8 +221,8 @@ class FlowTraining:
         Outcome
             Losses of its history are bits per dimension.
         """
-        n_checks = min(_N_CHECKS, self.max_steps)
-        n_batches = -(-self.max_steps // n_checks)
+        n_batches = -(-self.max_steps // _N_CHECKS)
+        n_checks = self.max_steps // n_batches
         best = BestState(lambda row: -row["valid_loss"] if len(held_out) else 0.0, self._patience(held_out))
         rate, options = _rate(self.schedule, self.lr, n_checks * n_batches)
         callbacks: list[Callback] = [FiniteLoss(), TellProgress(task), best]
@@ -281,6 +281,11 @@ def noisy(n_bits: int, flip: bool) -> Any:
     return transform
 
 
+def fixed_noise(seed: int, size: int) -> torch.Tensor:
+    """Noise that dequantizes every image alike, of shape (1, 1, size, size) in [0, 1)."""
+    return torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(seed))
+
+
 def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor, batch_size: int) -> list[np.ndarray]:
     """Tell what is typical of the latents of images, for :func:`~xray_harmonize.harmonizers.blind_search.search`.
 
@@ -299,7 +304,7 @@ def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor,
     """
     device = next(flow.parameters()).device
     found = []
-    with torch.inference_mode():
+    with exactly(device), torch.inference_mode():
         for some in frames.split(batch_size):
             y = dequantize(some.to(device), noise.to(device), flow.n_bits, rounded=False)
             found.append([channel_statistics(z).double().cpu() for z in flow.encode(y)[0]])

@@ -155,7 +155,11 @@ class Objective:
         return LossWeighting(self.weighting, self.perceptual_weight)
 
     def _how(self) -> tuple[str | None, bool, torch.dtype]:
-        precision = "bfloat16" if self.speed != "exact" and self.precision == "auto" else self.precision
+        precision = self.precision
+        if precision == "auto" and self.speed == "exact":
+            precision = "float32"
+        elif precision == "auto" and self.device.type != "cuda":
+            precision = "bfloat16"
         return self.perceptual, self.speed == "faster", resolve_precision(precision, self.device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -98,14 +98,15 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
     patience : int, optional
         Stop after so many of the 20 checks without a better state.
     speed : {"exact", "fast", "faster"}, default="exact"
-        "fast" computes the frozen networks in bfloat16, "faster" also shows VGG images of half the side (from 128
-        pixels on); curves of ``scope="scanner"`` hardly notice, those of "image" do.
+        "fast" computes the frozen networks in bfloat16 (on a GPU without it in float16), "faster" also shows VGG images
+        of half the side (from 128 pixels on); curves of ``scope="scanner"`` hardly notice, those of "image" do.
     unseen : {"error", "identity"}, default="error"
         With ``scope="scanner"``: what to do with a scanner not seen: refuse, or leave its images as they are.
     device : str, default="auto"
         Where to train; "auto": a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Of the frozen networks, see :func:`xray_harmonize.training.resolve_precision`.
+        Of the frozen networks; "auto" leaves it to ``speed``. See
+        :func:`xray_harmonize.training.resolve_precision`.
     random_state : int, RandomState or None, default=None
         Of everything random.
     verbose : int, default=0
@@ -119,6 +120,8 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
         Scanners known, those that ``adapt`` added included.
     state_ : dict of str to ndarray
         Weights of the network (``scope="image"``).
+    network_ : dict
+        Parameters that the network was made with. Only with ``scope="image"``.
     adapted_states_ : dict of str to dict
         Weights for scanners that ``adapt`` added (``scope="image"``).
     alpha_ : dict of str to ndarray of shape (n_iterations,)
@@ -165,6 +168,8 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
     >>> sorted(harmonizer.alpha_), len(harmonizer.tone_curves(cohort.images))
     (['clearview-like', 'reference'], 32)
     """
+
+    _network_parameters = ("n_layers", "n_iterations", "view_size")
 
     def __init__(
         self,
@@ -374,13 +379,13 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
         return adapted
 
     def _keep(self, module: CurveModule, sources: list[str]) -> None:
-        for name in ("state_", "alpha_", "adapted_states_"):
+        for name in ("state_", "network_", "alpha_", "adapted_states_"):
             self.__dict__.pop(name, None)
         if isinstance(module, ScannerCurves):
             curves = dict(zip(sources, _coefficients(module), strict=True))
             self.alpha_ = {self.reference_: np.zeros(self.n_iterations), **curves}
         else:
-            self.state_ = arrays_of(module)
+            self.state_, self.network_ = arrays_of(module), self._to_be_made_with()
             self.adapted_states_: dict[str, dict[str, np.ndarray]] = {}
 
     def _warn_of_identity(self, sources: list[str], measured: CurveImages) -> None:
@@ -408,13 +413,13 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
             if alpha is None:
                 return ToneCurve.identity()
         else:
-            view = torch.from_numpy(bilinear_view(radiograph, self.view_size))[None, None]
+            view = torch.from_numpy(bilinear_view(radiograph, self.network_["view_size"]))[None, None]
             alpha = self._predicted(view, radiograph.scanner)[0]
         # Steps of rounding may leave the last values a hair out of order.
         return ToneCurve(_KNOTS, np.clip(np.maximum.accumulate(curve_values(alpha, _KNOTS)), 0, 1))
 
-    def _new_network(self) -> CurveEstimator:
-        return CurveEstimator(self.n_layers, self.n_iterations, self.view_size)
+    def _new_network(self, made_with: Mapping[str, Any]) -> CurveEstimator:
+        return CurveEstimator(made_with["n_layers"], made_with["n_iterations"], made_with["view_size"])
 
     def _predicted(self, views: torch.Tensor, scanner: str = "") -> np.ndarray:
         """Coefficients for views of shape (n, 1, view_size, view_size)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -83,6 +83,8 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
         Scanner whose rendering was learned; None where nothing names it.
     state_ : dict of str to ndarray
         Weights of the network.
+    network_ : dict
+        Parameters that the network was made with.
     history_ : list of dict
         ``epoch`` (a check), ``train_loss``, ``valid_loss``, ``dur`` in seconds.
     best_epoch_ : int
@@ -123,6 +125,7 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
     ((4, 40, 40), True)
     """
 
+    _network_parameters = ("n_features", "global_statistics", "rescale", "smoothness", "map_weight")
     __metadata_request__fit = {"scanner": True, "target": True, "maps": True}
 
     def __init__(
@@ -276,7 +279,7 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
         # The regional table bends where it reaches black and white.
         bends = torch.stack([-b / a, (1 - b) / a])
         x = torch.cat([torch.linspace(0, 1, _N_KNOTS), bends[(bends > 0) & (bends < 1)]]).double().unique()
-        y = global_lut(regional_lut(x, a.double(), b.double()), wc.double(), ww.double(), self.rescale)
+        y = global_lut(regional_lut(x, a.double(), b.double()), wc.double(), ww.double(), self.network_["rescale"])
         return ToneCurve(x.numpy(), np.clip(np.maximum.accumulate(y.numpy()), 0, 1))
 
     def plot_maps(self, image: Any) -> Figure:
@@ -316,9 +319,13 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
             maps: np.ndarray = self._maps_of(radiograph)[0].cpu().numpy()
         return maps
 
-    def _new_network(self) -> MappingNetwork:
+    def _new_network(self, made_with: Mapping[str, Any]) -> MappingNetwork:
         return MappingNetwork(
-            int(self.n_features), bool(self.global_statistics), self.rescale, self.smoothness, self.map_weight
+            int(made_with["n_features"]),
+            bool(made_with["global_statistics"]),
+            made_with["rescale"],
+            made_with["smoothness"],
+            made_with["map_weight"],
         )
 
     def _check_parameters(self) -> None:

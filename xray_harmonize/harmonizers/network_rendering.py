@@ -24,7 +24,7 @@ from xray_harmonize.networks.rendering import RenderingNetwork
 from xray_harmonize.networks.resunet import SMALLEST_VIEW
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
-from xray_harmonize.training import resolve_device
+from xray_harmonize.training import exactly, resolve_device
 
 # Pixels that are rendered together, so that what is computed on the way stays in the caches.
 _PIXELS_AT_ONCE = 2**18
@@ -33,7 +33,7 @@ _PIXELS_AT_ONCE = 2**18
 class NetworkRendering(BuiltNetwork):
     """Base of methods that a network was learned for, whose weights are ``state_``.
 
-    Hooks of a subclass: ``_new_network()``, ``_view_shape(shape)``, and ``_render`` or ``_tone_curve``.
+    Hooks of a subclass: those of :class:`BuiltNetwork`, ``_view_shape(shape)``, and ``_render`` or ``_tone_curve``.
     """
 
     device: str
@@ -45,7 +45,7 @@ class NetworkRendering(BuiltNetwork):
             torch.from_numpy(one)[None, None] for one in small_view(radiograph, self._view_shape((height, width)))
         )
         network, device = self._fitted_network()
-        with torch.inference_mode():
+        with exactly(device), torch.inference_mode():
             parameters: torch.Tensor = network(view.to(device), weight.to(device))
         return parameters
 
@@ -74,7 +74,7 @@ class LocalRendering(NetworkRendering):
         height, width = pixels.shape
         n_rows = max(1, _PIXELS_AT_ONCE // width)
         result = np.empty_like(pixels)
-        with torch.inference_mode():
+        with exactly(device), torch.inference_mode():
             for top in range(0, height, n_rows):
                 rows = slice(top, top + n_rows)
                 strip = torch.from_numpy(pixels[rows])[None, None].to(device)

@@ -30,7 +30,7 @@ from xray_harmonize.training import resolve_device, resolve_precision, seeded
 class PairedHarmonizer(NetworkRendering):
     """Base of methods that learn from pairs, given or made.
 
-    Hooks of a subclass: ``_new_network()``, ``_view_shape(shape)``, and ``_render`` or ``_tone_curve``.
+    Hooks of a subclass: those of :class:`BuiltNetwork`, ``_view_shape(shape)``, and ``_render`` or ``_tone_curve``.
     """
 
     __metadata_request__fit = {"scanner": True, "target": True}
@@ -90,6 +90,7 @@ class PairedHarmonizer(NetworkRendering):
         resolve_precision(self.precision, device)
         images = self._images(X, scanner, at_least=1)
         rng = check_random_state(self.random_state)
+        made_with = self._to_be_made_with()
         rescale = getattr(self, "rescale", "endpoint")
         if target is None:
             if maps is not None:
@@ -108,11 +109,11 @@ class PairedHarmonizer(NetworkRendering):
             patient = None if images.patient is None else images.patient[order]
             held_out = hold_out(np.zeros(len(pairs)), patient, self.validation_fraction, rng)
         with seeded(int(rng.randint(2**31 - 1)), device):
-            network = self._new_network()
+            network = self._new_network(made_with)
             outcome = self._train(network, pairs, held_out, device)
         tell_interruption(outcome, f"training of {type(self).__name__}", stacklevel=4)
         self.reference_ = reference
-        self.state_ = arrays_of(network)
+        self.state_, self.network_ = arrays_of(network), made_with
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted
         return self
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -54,7 +57,7 @@ class DLBC(GlobalRendering, PairedHarmonizer):
 
     Attributes
     ----------
-    reference_, state_, history_, best_epoch_, interrupted_
+    reference_, state_, network_, history_, best_epoch_, interrupted_
         As :class:`~xray_harmonize.harmonizers.mapping.InterpretableMapping`.
 
     See Also
@@ -78,6 +81,8 @@ class DLBC(GlobalRendering, PairedHarmonizer):
     >>> network.fit(bodies / 2, target=bodies).tone_curves(bodies[:1])[0].max_slope > 0.9
     True
     """
+
+    _network_parameters = ("n_features",)
 
     def __init__(
         self,
@@ -120,8 +125,8 @@ class DLBC(GlobalRendering, PairedHarmonizer):
         x = np.unique(np.clip([0.0, black, white, 1.0], 0, 1))
         return ToneCurve(x, np.clip((x - black) / width, 0, 1))
 
-    def _new_network(self) -> WindowNetwork:
-        return WindowNetwork(int(self.n_features))
+    def _new_network(self, made_with: Mapping[str, Any]) -> WindowNetwork:
+        return WindowNetwork(int(made_with["n_features"]))
 
     def _check_parameters(self) -> None:
         check_whole_numbers(self.get_params(deep=False), {"n_features": 1})
@@ -177,7 +182,7 @@ class LUT3D(GlobalRendering, PairedHarmonizer):
 
     Attributes
     ----------
-    reference_, state_, history_, best_epoch_, interrupted_
+    reference_, state_, network_, history_, best_epoch_, interrupted_
         As :class:`~xray_harmonize.harmonizers.mapping.InterpretableMapping`.
 
     See Also
@@ -205,6 +210,8 @@ class LUT3D(GlobalRendering, PairedHarmonizer):
     >>> len(network.fit(bodies**2, target=bodies).tone_curves(bodies[:1])[0].x)
     33
     """
+
+    _network_parameters = ("view_size", "n_tables", "n_points", "n_features", "global_statistics")
 
     def __init__(
         self,
@@ -254,13 +261,13 @@ class LUT3D(GlobalRendering, PairedHarmonizer):
         x = np.linspace(0, 1, len(table))
         return ToneCurve(x, np.clip(np.maximum.accumulate(table), 0, 1))
 
-    def _new_network(self) -> TableNetwork:
+    def _new_network(self, made_with: Mapping[str, Any]) -> TableNetwork:
         return TableNetwork(
-            int(self.view_size),
-            int(self.n_tables),
-            int(self.n_points),
-            int(self.n_features),
-            bool(self.global_statistics),
+            int(made_with["view_size"]),
+            int(made_with["n_tables"]),
+            int(made_with["n_points"]),
+            int(made_with["n_features"]),
+            bool(made_with["global_statistics"]),
         )
 
     def _check_parameters(self) -> None:
@@ -312,7 +319,7 @@ class SupDCE(LocalRendering, PairedHarmonizer):
 
     Attributes
     ----------
-    reference_, state_, history_, best_epoch_, interrupted_
+    reference_, state_, network_, history_, best_epoch_, interrupted_
         As :class:`~xray_harmonize.harmonizers.mapping.InterpretableMapping`.
 
     See Also
@@ -337,6 +344,8 @@ class SupDCE(LocalRendering, PairedHarmonizer):
     >>> network.fit(bodies**2, target=bodies).transform(bodies).shape
     (4, 40, 40)
     """
+
+    _network_parameters = ("n_features", "n_iterations")
 
     def __init__(
         self,
@@ -375,8 +384,8 @@ class SupDCE(LocalRendering, PairedHarmonizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _new_network(self) -> CurveMaps:
-        return CurveMaps(int(self.n_features), int(self.n_iterations))
+    def _new_network(self, made_with: Mapping[str, Any]) -> CurveMaps:
+        return CurveMaps(int(made_with["n_features"]), int(made_with["n_iterations"]))
 
     def _check_parameters(self) -> None:
         check_whole_numbers(self.get_params(deep=False), {"n_features": 1, "n_iterations": 1})

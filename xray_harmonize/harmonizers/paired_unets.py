@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers
@@ -54,7 +57,7 @@ class ResUNet(LocalRendering, PairedHarmonizer):
 
     Attributes
     ----------
-    reference_, state_, history_, best_epoch_, interrupted_
+    reference_, state_, network_, history_, best_epoch_, interrupted_
         As :class:`~xray_harmonize.harmonizers.mapping.InterpretableMapping`.
 
     See Also
@@ -78,6 +81,8 @@ class ResUNet(LocalRendering, PairedHarmonizer):
     >>> network.fit(bodies**2, target=bodies).transform(bodies).shape
     (4, 40, 40)
     """
+
+    _network_parameters = ("n_features", "global_statistics")
 
     def __init__(
         self,
@@ -116,8 +121,8 @@ class ResUNet(LocalRendering, PairedHarmonizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _new_network(self) -> ImageToImage:
-        return ImageToImage(int(self.n_features), bool(self.global_statistics))
+    def _new_network(self, made_with: Mapping[str, Any]) -> ImageToImage:
+        return ImageToImage(int(made_with["n_features"]), bool(made_with["global_statistics"]))
 
     def _check_parameters(self) -> None:
         check_whole_numbers(self.get_params(deep=False), {"n_features": 1})
@@ -166,7 +171,7 @@ class UNet(LocalRendering, PairedHarmonizer):
 
     Attributes
     ----------
-    reference_, state_, history_, best_epoch_, interrupted_
+    reference_, state_, network_, history_, best_epoch_, interrupted_
         As :class:`~xray_harmonize.harmonizers.mapping.InterpretableMapping`.
 
     See Also
@@ -189,6 +194,8 @@ class UNet(LocalRendering, PairedHarmonizer):
     >>> network.fit(bodies**2, target=bodies).transform(bodies).shape
     (4, 40, 40)
     """
+
+    _network_parameters = ("n_features",)
 
     def __init__(
         self,
@@ -225,8 +232,8 @@ class UNet(LocalRendering, PairedHarmonizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _new_network(self) -> ResidualImage:
-        return ResidualImage(int(self.n_features))
+    def _new_network(self, made_with: Mapping[str, Any]) -> ResidualImage:
+        return ResidualImage(int(made_with["n_features"]))
 
     def _check_parameters(self) -> None:
         check_whole_numbers(self.get_params(deep=False), {"n_features": 1})

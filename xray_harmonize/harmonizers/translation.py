@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import numpy as np
@@ -78,6 +79,8 @@ class CycleGAN(LocalRendering):
         Scanner whose images the others shall pass for.
     state_ : dict of str to ndarray
         Weights of the generator that leads to the reference.
+    network_ : dict
+        Parameters that the network was made with.
     history_ : list of dict
         ``epoch`` (a check), ``train_loss`` (of the generators), ``critic_loss``, ``dur`` in seconds.
     best_epoch_ : int
@@ -109,6 +112,8 @@ class CycleGAN(LocalRendering):
     >>> gan.fit_transform(np.concatenate([bodies, bodies**2]), scanner=["A"] * 4 + ["B"] * 4).shape
     (8, 32, 32)
     """
+
+    _network_parameters = ("n_features", "n_blocks")
 
     def __init__(
         self,
@@ -237,7 +242,7 @@ class CycleGAN(LocalRendering):
             )
         tell_interruption(outcome, f"training of {type(self).__name__}")
         self.reference_ = reference
-        self.state_ = arrays_of(networks.to_reference)
+        self.state_, self.network_ = arrays_of(networks.to_reference), self._to_be_made_with()
         self.history_, self.best_epoch_, self.interrupted_ = outcome.history, outcome.best_epoch, outcome.interrupted
         return self
 
@@ -246,8 +251,8 @@ class CycleGAN(LocalRendering):
         read = read_targets(images, self._view_shape)
         return read.target[torch.as_tensor(read.canonical_order())]
 
-    def _new_network(self) -> Generator:
-        return Generator(int(self.n_features), int(self.n_blocks))
+    def _new_network(self, made_with: Mapping[str, Any]) -> Generator:
+        return Generator(int(made_with["n_features"]), int(made_with["n_blocks"]))
 
     def _check_parameters(self) -> None:
         least = {"n_features": 1, "n_blocks": 0, "batch_size": 1, "max_steps": 1, "buffer_size": 0}

@@ -14,6 +14,8 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 
+from xray_harmonize.classifiers.holdout import patient_numbers
+
 FEWEST: int = 10
 """Patients below which nobody can tell what is usual."""
 
@@ -48,7 +50,7 @@ class Typicality:
         ----------
         numbers : ndarray of float of shape (n_images, n_numbers)
         patient : ndarray of shape (n_images,), optional
-            Images of one patient are held out together; None: each is a patient of its own.
+            Images of one patient are held out together; None, as a whole or for an image: each is a patient of its own.
 
         Returns
         -------
@@ -61,7 +63,7 @@ class Typicality:
         ((200,), True)
         """
         numbers = np.asarray(numbers, dtype=np.float64)
-        groups = np.arange(len(numbers)) if patient is None else np.unique(patient, return_inverse=True)[1]
+        groups = patient_numbers(patient, len(numbers))
         held_out = np.empty(0)
         if len(np.unique(groups)) >= FEWEST:
             held_out = np.empty(len(numbers))

@@ -41,7 +41,8 @@ def global_statistics(images: torch.Tensor, weight: torch.Tensor) -> torch.Tenso
     tensor([-1.,  1.,  0.,  1.])
     """
     greys, weights = images.flatten(1).float(), weight.flatten(1).float()
-    shares = weights / weights.sum(dim=1, keepdim=True)
+    # Nothing may count: where an image was turned and moved, its mask may have left the picture.
+    shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-6)
     mean = (greys * shares).sum(dim=1, keepdim=True)
     deviation = ((greys - mean).square() * shares).sum(dim=1, keepdim=True).sqrt()
     ordered, order = greys.sort(dim=1)
@@ -144,4 +145,4 @@ class RenderingLoss(nn.Module):
         (network,) = self._network
         rendered = network.render(batch["source"], parameters)
         weight = batch["weight"]
-        return (network.distance(rendered - batch["target"]) * weight).sum() / weight.sum()
+        return (network.distance(rendered - batch["target"]) * weight).sum() / weight.sum().clamp_min(1e-6)
