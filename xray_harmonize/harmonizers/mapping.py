@@ -101,7 +101,8 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
     The loss is the squared difference of images, and that of each map where its truth is known: for self-made pairs of
     the kind "mapping", and where ``fit`` is given ``maps``. All are in fractions of full scale; in stored values the
     slope would not count beside the others. Where the truth is unknown the maps are held smooth instead. Training and
-    loss work on the small views; only in ``transform`` is the full image touched.
+    loss work on the small views; only in ``transform`` is the full image touched. The maps themselves are enlarged, and
+    not what the network gives before they are brought to their ranges: each lies between its neighbours then.
 
     The defaults suit a processor and a few dozen small images. On a GPU with hundreds of images of full size, raise
     ``max_steps`` to tens of thousands and ``batch_size`` to 8; the same holds for the other methods that learn from
