@@ -7,7 +7,17 @@ import pytest
 from sklearn.pipeline import Pipeline
 from tiny_study import MeanClassifier, images_of
 
-from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, Nyul, ResNetClassifier
+import xray_harmonize
+from xray_harmonize import (
+    CDFMatching,
+    CropForeground,
+    FourierSwap,
+    FullRange,
+    ImageSet,
+    MinMax,
+    Nyul,
+    ResNetClassifier,
+)
 from xray_harmonize.adaptation import adapt
 from xray_harmonize.exceptions import (
     InvalidParameterError,
@@ -92,8 +102,52 @@ def test_a_classifier_by_itself_always_re_estimates():
 
 
 def test_a_model_that_cannot_learn_is_named():
-    with pytest.raises(InvalidParameterError, match="dict cannot learn a scanner from unlabelled images"):
+    with pytest.raises(
+        InvalidParameterError, match=r"dict cannot learn a scanner from unlabelled images\. Give a fitted harm"
+    ):
         adapt({}, FAR)
+
+
+@pytest.mark.parametrize(
+    "name", ["CycleGAN", "UNet", "ResUNet", "DLBC", "LUT3D", "SupDCE", "InterpretableMapping", "BlindHarmony", "ZScore"]
+)
+def test_a_method_that_knows_no_scanners_is_refused_by_name(name):
+    message = (
+        rf"^{name} as it was fitted learns nothing of a new scanner: it treats all.*CDFMatching\(scope='scanner'\)"
+    )
+    with pytest.raises(InvalidParameterError, match=message):
+        adapt(getattr(xray_harmonize, name)(), FAR)
+
+
+@pytest.mark.parametrize(
+    "method", [CDFMatching(), MinMax(), Nyul(reference="home"), CDFMatching("pooled"), FourierSwap()]
+)
+def test_statistics_of_single_images_learn_nothing_of_a_scanner(method):
+    fitted = method.fit(HOME)
+    with pytest.raises(InvalidParameterError, match=rf"^{type(method).__name__} as it was fitted learns nothing"):
+        adapt(fitted, FAR)
+    assert fitted.adapt(FAR) is fitted
+    assert "far" not in fitted.statistics_
+    with pytest.raises(InvalidParameterError, match=r"No step of the pipeline \(tone\)"):
+        adapt(Pipeline([("tone", fitted)]), FAR)
+
+
+@pytest.mark.parametrize("scope", ["scanner", "mixed", "shrunk"])
+def test_statistics_of_scanners_are_learned_whatever_they_are_used_for(scope):
+    assert "far" in adapt(CDFMatching(scope=scope).fit(HOME), FAR).statistics_
+
+
+def test_steps_that_learn_nothing_stay_as_they_are_beside_one_that_does():
+    fitted = Pipeline([("range", MinMax()), ("tone", CDFMatching(scope="scanner"))]).fit(HOME)
+    adapted = adapt(fitted, FAR)
+    assert adapted["range"] is fitted["range"]
+    assert "far" in adapted["tone"].statistics_
+
+
+def test_a_pipeline_without_a_classifier_is_not_told_of_one():
+    with pytest.raises(InvalidParameterError, match=r"\(range\) learns anything.*treats all") as refusal:
+        adapt(Pipeline([("range", FullRange())]).fit(HOME), FAR)
+    assert "batch_norm" not in str(refusal.value)
 
 
 def test_a_pipeline_in_which_no_step_can_learn_says_what_to_use():

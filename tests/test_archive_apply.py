@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
+import warnings
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pytest
 from archive_factory import SCANNERS, Halving, fitted, make_dicom_images, make_images, rows, written
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from tiny_pairs import MOMENT, bodies, darker
 
-from xray_harmonize import CDFMatching, CropForeground, FullRange, ImageSet, MinMax, load, save
+from xray_harmonize import DLBC, CDFMatching, CropForeground, FullRange, ImageSet, MinMax, load, save
 from xray_harmonize.archive import ArchiveProgress, apply
+from xray_harmonize.archive.model import HarmonizingSteps
 from xray_harmonize.catalog.index import build_index
 from xray_harmonize.catalog.store import Catalog
-from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, NotEnoughImagesError
+from xray_harmonize.exceptions import (
+    InvalidParameterError,
+    MissingScannerError,
+    NotEnoughImagesError,
+    XRayHarmonizeWarning,
+)
 from xray_harmonize.image_sources import image_cache
 from xray_harmonize.persistence import fingerprint
 
@@ -328,6 +339,66 @@ def test_a_harmonizer_that_is_not_fitted_is_refused_before_anything_is_written(s
     with pytest.raises(NotFittedError):
         apply(CDFMatching(), scans, out, format="png")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_device_that_is_not_here_is_refused_once_and_before_anything_is_written(scans, out, tmp_path, n_jobs):
+    elsewhere = DLBC(**MOMENT).fit(darker(), target=bodies()).set_params(device="cuda:99")
+    joblib.dump(Pipeline([("range", FullRange()), ("window", elsewhere)]), tmp_path / "model.joblib")
+    message = (
+        r"DLBC is to compute on device='cuda:99', which this machine does not have\. Call set_params\(device='cpu'\)"
+    )
+    with pytest.raises(InvalidParameterError, match=message):
+        apply(joblib.load(tmp_path / "model.joblib"), scans, out, format="png", n_jobs=n_jobs)
+    assert not out.exists()
+    assert apply(elsewhere.set_params(device="cpu"), scans, out, format="png").written == 6
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_model_of_another_device_is_warned_of_once_when_loaded_and_never_again(scans, out, tmp_path, n_jobs):
+    here = DLBC(**MOMENT).fit(darker(), target=bodies())
+    save(copy.deepcopy(here).set_params(device="cuda:99"), tmp_path / "model.npz")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", XRayHarmonizeWarning)
+        model = load(tmp_path / "model.npz")
+        assert apply(model, scans, out, format="npy", n_jobs=n_jobs).written == 6
+    assert [str(one.message).partition(",")[0] for one in caught] == ["DLBC was fitted on 'cuda:99'"]
+    assert rows(out, "warning", "warning IS NOT NULL") == []
+    # It is the same model, which may go on where another machine has stopped.
+    assert apply(here, scans, out, format="npy").unchanged == 6
+
+
+class Elsewhere(BaseEstimator):
+    """Names a device that is not here, and does with an image whatever it was told to."""
+
+    device = "cuda:99"
+
+    def __init__(self, raises=None):
+        self.raises = raises
+
+    def transform(self, X):
+        """Halve every image or fail."""
+        if self.raises is not None:
+            raise self.raises
+        return ImageSet.of(X).map(lambda radiograph: radiograph.pixels.astype("float32") / 2**17)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no GPU"), AssertionError("not compiled with CUDA")])
+def test_what_pytorch_says_of_a_missing_device_is_enough(scans, out, error):
+    with pytest.raises(InvalidParameterError, match="Elsewhere is to compute on device='cuda:99'"):
+        apply(Elsewhere(error), scans, out, format="png")
+
+
+def test_a_device_that_was_only_learned_on_is_not_missed(scans, out):
+    assert apply(Elsewhere(), scans, out, format="png").written == 6
+
+
+def test_other_failures_are_not_laid_to_a_device():
+    HarmonizingSteps.of(Elsewhere(MissingScannerError("Which scanner?"))).check_ready(scanner_known=True)
+
+
+def test_devices_of_the_machines_of_a_cluster_are_not_looked_for_here():
+    HarmonizingSteps.of(Elsewhere(RuntimeError("no GPU"))).check_ready(scanner_known=True, here=False)
 
 
 def test_a_harmonizer_that_needs_scanners_says_so_at_once(scans, out):

@@ -96,6 +96,12 @@ def test_a_reference_without_training_images_is_an_error_naming_the_scanners(sco
         MeanShift(reference="Z", scope=scope).fit(flat(0.2, 0.4), scanner=["B", "A"])
 
 
+@pytest.mark.parametrize("reference", [1, ["A"], ("A", "B")])
+def test_a_reference_that_is_no_name_is_refused(reference: object) -> None:
+    with pytest.raises(InvalidParameterError, match="reference must be the name of a scanner as text, or None; got "):
+        MeanShift(reference=reference).fit(flat(0.2, 0.4), scanner=["B", "A"])
+
+
 # -- scopes ---------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +226,12 @@ def test_adapting_before_fitting_is_an_error() -> None:
 @pytest.mark.parametrize("stateless", [FullRange(), ZScore()])
 def test_a_method_that_learns_nothing_adapts_to_anything_as_it_is(stateless: FullRange) -> None:
     assert stateless.adapt(flat(0.5), scanner="N") is stateless
+
+
+def test_statistics_of_single_images_adapt_to_anything_as_they_are() -> None:
+    fitted = MeanShift("A", "image").fit(flat(0.2, 0.6), scanner=["A", "B"])
+    assert fitted.adapt(flat(0.9), scanner="N") is fitted
+    assert "N" not in fitted.statistics_
 
 
 # -- images ---------------------------------------------------------------------------------------------------------

@@ -266,6 +266,10 @@ def test_bad_images_are_named() -> None:
         ({"validation_fraction": 1}, r"validation_fraction must lie in \[0, 1\); got 1\."),
         ({"similarity": "ssim"}, r"similarity must be 'ncc' or 'cosine'; got 'ssim'\."),
         ({"image_size": 18}, r"image_size must be a whole number of pixels divisible by 4 for n_levels=2"),
+        ({"image_size": 2, "n_levels": 1}, r"image_size must be at least 4 pixels; got 2\."),
+        ({"lr": "fast"}, r"lr must be above 0; got 'fast'\."),
+        ({"flip": "no"}, r"flip must be True or False; got 'no'\."),
+        ({"reference": 1}, r"reference must be the name of a scanner as text, or None; got 1 \(int\)\."),
         ({"max_steps": 0}, r"max_steps must be a whole number, at least 1; got 0\."),
         ({"device": "abacus"}, r"device='abacus' is not there on this machine"),
     ],
@@ -273,6 +277,15 @@ def test_bad_images_are_named() -> None:
 def test_parameters_out_of_range_are_refused_by_fit(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParameterError, match=message):
         BlindHarmony(**{**QUICK, **wrong}).fit(bodies(4, seed=0))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numbers = {"max_steps": np.int64(2), "batch_size": np.int64(4), "flip": np.bool_(True), "lr": np.float32(2e-3)}
+    numbers |= {"validation_fraction": np.float32(0.25), "typical_share": np.float32(1)}
+    X = bodies(8, seed=0)
+    plain = {name: value.item() for name, value in numbers.items()}
+    one, other = (BlindHarmony(**{**QUICK, **given}).fit(X) for given in (numbers, plain))
+    np.testing.assert_array_equal(one.transform(X[:2]), other.transform(X[:2]))
 
 
 def test_the_published_settings_can_be_changed_one_by_one() -> None:

@@ -9,8 +9,9 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.pipeline import Pipeline
+from tiny_pairs import MOMENT, bodies, darker
 
-from xray_harmonize import CDFMatching, FullRange, ImageSet, ResNetClassifier, load, save
+from xray_harmonize import DLBC, CDFMatching, FullRange, ImageSet, ResNetClassifier, load, save
 from xray_harmonize.cli import main
 from xray_harmonize.exceptions import UnknownScannerError
 
@@ -180,6 +181,18 @@ def test_a_model_that_learns_nothing_of_scanners_says_so(monkeypatch, saved, ima
     save(Pipeline([("range", FullRange()), ("classifier", model["classifier"])]), saved / "plain.npz")
     assert adapt(monkeypatch, saved / "plain.npz", images, saved / "adapted.npz") == 2
     assert "No step of the pipeline (range, classifier) learns anything about a scanner" in refused(capsys)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".joblib"])
+def test_a_single_model_that_learns_nothing_of_scanners_is_named_and_not_written(
+    monkeypatch, saved, images, suffix, capsys
+):
+    window = DLBC(**MOMENT).fit(darker(), target=bodies())
+    save(window, saved / "window.npz")
+    joblib.dump(window, saved / "window.joblib")
+    assert adapt(monkeypatch, saved / f"window{suffix}", images, saved / f"adapted{suffix}") == 2
+    assert "error: DLBC as it was fitted learns nothing of a new scanner" in refused(capsys)
+    assert not (saved / f"adapted{suffix}").exists()
 
 
 def test_all_options_are_needed(monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 from archive_factory import fitted, make_dicom_images, make_images
 
@@ -66,6 +67,32 @@ def test_folders_name_the_scanners(monkeypatch, scans, out, capsys):
 def test_every_method_goes_by_its_short_name(monkeypatch, scans, out, name, kind):
     assert run(monkeypatch, "--harmonizer", name, "--images", scans, "--out", out) == 0
     assert type(load(out)) is kind
+
+
+SMALL = {"max_steps": 1, "random_state": 0, "device": "cpu"}
+FEATURES = {**SMALL, "n_features": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "settings"),
+    [
+        ("blind", "BlindHarmony", {**SMALL, "image_size": 8, "n_levels": 1, "n_steps": 1, "channels": 4, "n_bins": 4}),
+        ("mapping", "InterpretableMapping", FEATURES),
+        ("lut3d", "LUT3D", {**FEATURES, "view_size": 32}),
+        ("dlbc", "DLBC", {**FEATURES, "view_size": 32}),
+        ("supdce", "SupDCE", FEATURES),
+        ("resunet", "ResUNet", FEATURES),
+        ("unet", "UNet", FEATURES),
+        ("cyclegan", "CycleGAN", {**FEATURES, "n_blocks": 0}),
+    ],
+)
+def test_methods_that_train_networks_go_by_short_names_too(monkeypatch, scans, out, name, kind, settings):
+    options = [part for setting in settings.items() for part in ("--set", "{}={}".format(*setting))]
+    common = ("--harmonizer", name, "--images", scans, "--reference", "home", "--out", out)
+    assert run(monkeypatch, *common, *options) == 0
+    model = load(out)
+    assert (type(model).__name__, model.reference_) == (kind, "home")
+    assert np.isfinite(model.transform([np.load(path) for path in sorted(scans.rglob("*.npy"))])[0]).all()
 
 
 def test_parameters_are_set_by_name(monkeypatch, scans, out):
@@ -157,6 +184,10 @@ def test_an_unreadable_image_is_an_error_unless_it_may_be_skipped(monkeypatch, s
         (
             ("--images", ".", "--set", "bins=3"),
             "CDFMatching has no parameter 'bins'; it has foreground, image_weight, ",
+        ),
+        (
+            ("--images", ".", "--harmonizer", "dlbc", "--set", "random_state=abc"),
+            "random_state must be a whole number from 0 to 2**32 - 1; got 'abc'.",
         ),
         (("--images", ".", "--scope", "body"), "scope must be 'image', 'scanner'"),
         (

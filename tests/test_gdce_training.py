@@ -399,6 +399,21 @@ def test_vgg_weights_are_read_from_a_file(tmp_path: Path) -> None:
     assert quick(vgg_weights=tmp_path / "vgg.pt", scope="scanner").fit(X, y).alpha_
 
 
+@pytest.mark.parametrize("scope", ["image", "scanner"])
+def test_what_is_set_after_fit_changes_no_curve_that_was_learned(scope: str) -> None:
+    X = images(REFERENCE, DARK)
+    other = {"image": "scanner", "scanner": "image"}[scope]
+    learned = copy.deepcopy(taught(scope, "distribution"))
+    before = learned.transform(X)
+    learned.set_params(scope=other, n_iterations=3, n_layers=3, view_size=16)
+    for i, image in enumerate(learned.transform(X)):
+        np.testing.assert_array_equal(image, before[i])
+    learned.set_params(max_steps=2)
+    new = images(BRIGHT) if scope == "image" else ImageSet(list(images(DARK)), "fourth")
+    for i, image in enumerate(learned.adapt(new).transform(X)):
+        np.testing.assert_array_equal(image, before[i])
+
+
 # -- bad input ------------------------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,17 @@ def test_true_maps_are_learned_where_they_are_given() -> None:
     assert off(learned.transform(bodies()), Y) < 0.05
 
 
+def test_self_made_pairs_can_be_given_with_the_maps_that_are_known() -> None:
+    pairs = self_made_pairs(bodies(), random_state=0)
+    assert 0 < sum(one is None for one in pairs.maps) < 12
+    with_maps, without, none = (
+        moment(batch_size=12).fit(pairs.source, target=pairs.target, maps=maps)
+        for maps in (pairs.maps, None, [None] * 12)
+    )
+    assert with_maps.history_[-1]["train_loss"] > without.history_[-1]["train_loss"]
+    assert none.history_[-1]["train_loss"] == without.history_[-1]["train_loss"]
+
+
 def test_one_seed_gives_one_training_and_another_another() -> None:
     first, second, other = (moment(random_state=seed).fit(bodies()) for seed in (0, 0, 1))
     X = darker()[:1]
@@ -143,6 +154,15 @@ def test_a_pixel_that_is_not_there_is_refused(taught: InterpretableMapping) -> N
         taught.pixel_lut(darker()[0], 32, 0)
 
 
+@pytest.mark.parametrize("wrong", [1.0, "a", None, True, np.array([1, 2])])
+def test_a_row_and_a_column_are_whole_numbers(taught: InterpretableMapping, wrong: Any) -> None:
+    with pytest.raises(InvalidParameterError, match=re.escape(f"row must be a whole number; got {wrong!r}")):
+        taught.pixel_lut(darker()[0], wrong, 2)
+    with pytest.raises(InvalidParameterError, match=re.escape(f"column must be a whole number; got {wrong!r}")):
+        taught.pixel_lut(darker()[0], 2, wrong)
+    assert taught.pixel_lut(darker()[0], np.int64(1), np.uint8(2)) == taught.pixel_lut(darker()[0], 1, 2)
+
+
 def test_maps_are_drawn_beside_the_image_and_what_became_of_it(taught: InterpretableMapping) -> None:
     figure = taught.plot_maps(darker()[0])
     titles = [ax.get_title() for ax in figure.axes[:6]]
@@ -159,8 +179,13 @@ def test_maps_are_drawn_beside_the_image_and_what_became_of_it(taught: Interpret
         ({"rescale": "minmax"}, "rescale must be 'endpoint' or 'dicom'; got 'minmax'"),
         ({"n_features": 0}, "n_features must be a whole number, at least 1; got 0"),
         ({"n_features": True}, "n_features must be a whole number, at least 1; got True"),
-        ({"smoothness": -0.1}, "smoothness must be 0 or more; got -0.1"),
-        ({"map_weight": -1}, "map_weight must be 0 or more; got -1"),
+        ({"smoothness": -0.1}, "smoothness must be finite, 0 or more; got -0.1"),
+        ({"smoothness": "x"}, "smoothness must be finite, 0 or more; got 'x'"),
+        ({"smoothness": np.inf}, "smoothness must be finite, 0 or more; got inf"),
+        ({"map_weight": -1}, "map_weight must be finite, 0 or more; got -1"),
+        ({"map_weight": "x"}, "map_weight must be finite, 0 or more; got 'x'"),
+        ({"map_weight": np.inf}, "map_weight must be finite, 0 or more; got inf"),
+        ({"global_statistics": "no"}, "global_statistics must be True or False; got 'no'"),
         ({"downscale": 0}, "downscale must be a whole number, at least 1; got 0"),
     ],
 )

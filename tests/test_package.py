@@ -18,6 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # other.
 FLOORS = [
     {"exceptions"},
+    {"parameters"},
     {"image_transformer", "levels", "thresholding", "radiograph", "atomic", "training", "windowing"},
     {"tone", "callbacks", "networks", "download"},
     {"dicom"},

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,7 @@ from tiny_pairs import bodies, darker
 
 from xray_harmonize import ImageSet, Radiograph
 from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
-from xray_harmonize.harmonizers.pair_images import PairImages, read_pairs, read_targets, small_view
+from xray_harmonize.harmonizers.pair_images import PairImages, read_pairs, read_target_set, read_targets, small_view
 
 
 def as_it_is(shape: tuple[int, int]) -> tuple[int, int]:
@@ -78,9 +82,124 @@ def test_the_images_of_a_pair_must_have_one_shape() -> None:
 def test_maps_must_be_maps_and_one_an_image() -> None:
     with pytest.raises(InvalidParameterError, match="There are 12 images but maps of 1; expected one array an image"):
         read_pairs(darker(), bodies(), [np.zeros((4, 8, 8))], as_it_is, augment=True)
-    for wrong in (np.zeros((3, 8, 8)), np.zeros((8, 8)), np.full((4, 8, 8), np.nan)):
+    for wrong in (np.zeros((3, 8, 8)), np.zeros((8, 8)), np.zeros((4, 0, 8))):
         with pytest.raises(InvalidParameterError, match=r"The maps of image 0 have shape .*; expected finite numbers"):
             read_pairs(darker()[:1], bodies()[:1], [wrong], as_it_is, augment=True)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e300])
+def test_maps_that_are_not_finite_are_refused_as_such(wrong: float) -> None:
+    with pytest.raises(
+        InvalidParameterError, match="The maps of image 1 hold NaN or infinity; expected finite numbers"
+    ):
+        read_pairs(darker()[:2], bodies()[:2], [None, np.full((4, 8, 8), wrong)], as_it_is, augment=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones((4, 8, 8), complex), np.full((4, 8, 8), "a"), [[1, 2], [3]], [[[10**400]]] * 4]
+)
+def test_maps_of_no_real_numbers_are_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidParameterError, match=r"The maps of image 0 hold no real numbers \(.*; expected finite"):
+        read_pairs(darker()[:1], bodies()[:1], [wrong], as_it_is, augment=True)
+
+
+@pytest.mark.parametrize(
+    ("k", "value", "message"),
+    [
+        (0, 0.0, "have a from 0 to 0; expected above 0, up to 100"),
+        (0, -1.0, "have a from -1 to -1; expected above 0, up to 100"),
+        (1, -4095.0, "have b from -4095 to -4095; expected from -100 to 100"),
+        (
+            2,
+            2047.0,
+            "have wc from 2047 to 2047; expected from -100 to 100, as maps are for greys in [0, 1]. Divide b, ",
+        ),
+        (3, 4095.0, "have ww from 4095 to 4095; expected above 0, up to 100"),
+        (3, 0.0, "have ww from 0 to 0; expected above 0, up to 100"),
+    ],
+)
+def test_maps_for_other_greys_than_those_in_0_to_1_are_refused(k: int, value: float, message: str) -> None:
+    maps = np.full((4, 8, 8), 0.5)
+    maps[k] = value
+    with pytest.raises(InvalidParameterError, match=re.escape(f"The maps of image 0 {message}")):
+        read_pairs(darker()[:1], bodies()[:1], [maps], as_it_is, augment=True)
+
+
+@pytest.mark.parametrize("wrong", ["abc", 3, {0: np.ones((4, 8, 8))}, (one for one in "ab"), np.array(3.0)])
+def test_maps_come_in_a_list(wrong: Any) -> None:
+    message = f"maps must be a list with an array .*, or None where its maps are not known; got {type(wrong).__name__}"
+    with pytest.raises(InvalidParameterError, match=message):
+        read_pairs(darker()[:1], bodies()[:1], wrong, as_it_is, augment=True)
+
+
+def test_where_some_maps_are_known_the_others_are_not_taken_for_true() -> None:
+    truth = [np.full((4, 8, 8), 0.5), None, np.full((4, 8, 8), 0.7)]
+    read = read_pairs(darker()[:3], bodies()[:3], truth, as_it_is, augment=False)
+    _, batch = read.take(np.array([2, 1])).batch(np.array([0, 1, 0]), torch.Generator(), augment=False)
+    assert batch["known"].tolist() == [True, False, True]
+    torch.testing.assert_close(batch["maps"][::2], torch.full((2, 4, 32, 32), 0.7))
+    assert read_pairs(darker()[:2], bodies()[:2], [None, None], as_it_is, augment=False).maps is None
+
+
+def test_a_pair_whose_masks_have_no_pixel_in_common_is_refused() -> None:
+    left = np.zeros((32, 32), dtype=bool)
+    # Small views hold a column that is of both in part; the images themselves have none.
+    left[:, :15] = True
+    X = ImageSet(list(darker()[:2]), mask=[None, left])
+    Y = ImageSet(list(bodies()[:2]), mask=[None, ~left])
+    message = "Image 1 and its target have no pixel in common: their masks hold 480 and 544 pixels, but none in both"
+    with pytest.raises(InvalidImageError, match=message):
+        read_pairs(X, Y, None, lambda shape: (8, 8), augment=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "mask", "message"),
+    [
+        (np.nan, True, "Target 2 holds NaN"),
+        (0.5, False, "Target 2: There is no pixel to look at: the mask is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_target_is_told_of_the_target(number: float, mask: bool, message: str) -> None:
+    images = [*bodies()[:2], np.full((32, 32), number)]
+    Y = ImageSet(images, mask=[None, None, np.full((32, 32), mask)])
+    with pytest.raises(InvalidImageError, match=message):
+        read_pairs(darker()[:3], Y, None, as_it_is, augment=True)
+    with pytest.raises(InvalidImageError, match=message.replace("Target", "Image")):
+        read_pairs(Y, darker()[:3], None, as_it_is, augment=True)
+
+
+def test_what_computing_a_target_says_is_told_of_the_target(tmp_path: Path) -> None:
+    def flat(radiograph: Radiograph) -> np.ndarray:
+        raise InvalidImageError(f"{radiograph.name} is flat")
+
+    np.save(tmp_path / "a.npy", bodies()[0])
+    with pytest.raises(InvalidImageError, match=r"target: .*a\.npy is flat"):
+        read_pairs(darker()[:1], ImageSet([tmp_path / "a.npy"]).map(flat), None, as_it_is, augment=True)
+
+
+def test_a_target_from_a_file_is_told_with_its_path() -> None:
+    Y = ImageSet([np.full((32, 32), np.nan)]).map(lambda one: Radiograph(one.pixels, name="/data/a.png"))
+    with pytest.raises(InvalidImageError, match=r"Target /data/a\.png holds NaN"):
+        read_pairs(darker()[:1], Y, None, as_it_is, augment=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            np.zeros((8, 8)),
+            "target: Expected a set of images, got one array of shape (8, 8). For one image pass target[",
+        ),
+        (
+            "a.png",
+            "target: Expected an ImageSet, a stack (n, height, width), or a list of 2-D arrays or paths; got str",
+        ),
+        ([np.zeros((8, 8)), np.zeros((2, 8, 8))], "Target 1 has shape (2, 8, 8); expected a 2-D grey image"),
+    ],
+)
+def test_targets_that_are_no_images_are_told_of_the_target(target: Any, message: str) -> None:
+    with pytest.raises(InvalidImageError, match=re.escape(message)):
+        read_target_set(target)
 
 
 # -- batches --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import xray_harmonize
 from xray_harmonize import DLBC, LUT3D, ImageSet, InterpretableMapping, ResUNet, SupDCE, UNet
 from xray_harmonize.callbacks import report_progress
 from xray_harmonize.exceptions import (
+    InvalidImageError,
     InvalidParameterError,
     MissingScannerError,
     UnknownScannerError,
@@ -229,7 +231,13 @@ def test_lower_precision_is_for_the_training_alone(cls: type[PairedHarmonizer]) 
         (UNet, {"max_steps": 1.5}, "max_steps must be a whole number, at least 1; got 1.5"),
         (UNet, {"validation_fraction": 1}, "validation_fraction must lie in [0, 1); got 1"),
         (UNet, {"validation_fraction": "some"}, "validation_fraction must lie in [0, 1); got 'some'"),
+        (UNet, {"validation_fraction": False}, "validation_fraction must lie in [0, 1); got False"),
         (UNet, {"lr": 0}, "lr must be above 0; got 0"),
+        (UNet, {"lr": "x"}, "lr must be above 0; got 'x'"),
+        (UNet, {"patience": "x"}, "patience must be None or at least 1; got 'x'"),
+        (UNet, {"precision": [1]}, "precision must be one of auto, float32, bfloat16, float16; got [1]"),
+        (UNet, {"augment": "no"}, "augment must be True or False; got 'no'"),
+        (LUT3D, {"global_statistics": 1}, "global_statistics must be True or False; got 1"),
         (UNet, {"schedule": "cosine"}, "schedule must be one of one_cycle, constant; got 'cosine'"),
         (UNet, {"patience": 0}, "patience must be None or at least 1; got 0"),
         (UNet, {"device": "nowhere"}, "device='nowhere' is not there on this machine"),
@@ -250,3 +258,47 @@ def test_parameters_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(InvalidParameterError, match=re.escape(message)):
         small(cls, **parameters).fit(bodies()[:2])
+
+
+@every_method
+def test_targets_by_position_are_refused(cls: type[PairedHarmonizer]) -> None:
+    message = r"y holds images; give targets as fit\(X, target=\.\.\.\)"
+    with pytest.raises(InvalidParameterError, match=message):
+        small(cls).fit(darker()[:2], bodies()[:2])
+
+
+@pytest.mark.parametrize(
+    "y", [np.zeros((2, 8, 8)), [np.zeros((8, 8))] * 2, (Path("a.png"), Path("b.png")), np.array([Path("a"), Path("b")])]
+)
+def test_images_in_any_container_are_no_labels(y: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="y holds images; give targets as fit"):
+        small(UNet).fit_transform(bodies()[:2], y)
+
+
+@pytest.mark.parametrize("y", [np.array([0, 1]), ["a", "b"], [], np.array(1), np.zeros((2, 3)), np.array(["a", None])])
+def test_labels_are_ignored(y: Any) -> None:
+    with_labels, without = (small(UNet).fit(bodies()[:2], labels).transform(darker()[:1])[0] for labels in (y, None))
+    np.testing.assert_array_equal(with_labels, without)
+
+
+def test_numbers_and_truths_of_numpy_are_taken() -> None:
+    taken = {"validation_fraction": np.float32(0.25), "augment": np.bool_(False), "lr": np.float64(1e-3)}
+    plain = {"validation_fraction": 0.25, "augment": False, "lr": 1e-3}
+    first, second = (small(UNet, **one).fit(bodies()[:4]).transform(darker()[:1])[0] for one in (taken, plain))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("cls", [DLBC, LUT3D], ids=lambda cls: cls.__name__)
+def test_a_view_size_that_is_set_after_fit_is_for_the_next_fit(cls: type[PairedHarmonizer]) -> None:
+    learned = small(cls).fit(bodies()[:2])
+    before = learned.transform(darker()[:1])[0]
+    learned.set_params(view_size=64)
+    np.testing.assert_array_equal(learned.transform(darker()[:1])[0], before)
+    again = learned.fit(bodies()[:2])
+    fresh = small(cls, view_size=64).fit(bodies()[:2])
+    np.testing.assert_array_equal(again.transform(darker()[:1])[0], fresh.transform(darker()[:1])[0])
+
+
+def test_a_target_that_is_no_set_of_images_is_told_of_the_target() -> None:
+    with pytest.raises(InvalidImageError, match=r"target: Expected a set of images, .* pass target\[None\]"):
+        small(UNet).fit(darker()[:1], target=bodies()[0])

@@ -12,21 +12,27 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from tiny_pairs import MOMENT, bodies, darker
 
 from xray_harmonize import (
+    DLBC,
+    GDCE,
     CDFMatching,
     CropForeground,
+    DeepFeatures,
     FourierSwap,
     FullRange,
     ImageSet,
@@ -41,7 +47,7 @@ from xray_harmonize import (
     load,
     save,
 )
-from xray_harmonize.exceptions import PersistenceError
+from xray_harmonize.exceptions import PersistenceError, XRayHarmonizeWarning
 from xray_harmonize.persistence import fingerprint
 
 RNG = np.random.default_rng(0)
@@ -74,6 +80,13 @@ class Holder(BaseEstimator):
 
     def __init__(self, parameter=None):
         self.parameter = parameter
+
+
+class Deviced(BaseEstimator):
+    """Has something that it calls a device."""
+
+    def __init__(self, device=None):
+        self.device = device
 
 
 def holding(value):
@@ -482,6 +495,77 @@ def test_json_larger_than_any_model_needs_is_refused(path):
         load(path)
 
 
+# -- fitted elsewhere -----------------------------------------------------------------------------------------------
+
+# No machine has so many; what was fitted here is made to look fitted there.
+ABSENT = "cuda:99"
+
+
+@pytest.fixture(scope="module")
+def window():
+    return DLBC(**MOMENT).fit(darker(), target=bodies())
+
+
+def on_absent_device(estimator):
+    return copy.deepcopy(estimator).set_params(device=ABSENT)
+
+
+def told_of(path, **options):
+    with pytest.warns(XRayHarmonizeWarning) as caught:
+        loaded = load(path, **options)
+    assert {warning.filename for warning in caught} == {__file__}
+    return loaded, [str(warning.message) for warning in caught]
+
+
+def test_a_harmonizer_fitted_on_a_device_that_is_not_here_computes_on_what_is(window, path):
+    save(on_absent_device(window), path)
+    loaded, (message,) = told_of(path)
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    assert message == (
+        f"DLBC was fitted on 'cuda:99', which this machine does not have; it computes on '{place}' here "
+        "(device='auto')."
+    )
+    assert loaded.device == "auto"
+    for before, after in zip(images(window.transform(darker())), images(loaded.transform(darker())), strict=True):
+        np.testing.assert_allclose(before, after, atol=1e-5)
+
+
+def test_devices_of_classifiers_and_whatever_stands_within_are_seen_to(window, classifier, path):
+    nested = Pipeline(
+        [
+            ("inner", Pipeline([("window", on_absent_device(window)), ("again", on_absent_device(window))])),
+            ("classifier", on_absent_device(classifier)),
+        ]
+    )
+    holder = holding([{"here": on_absent_device(classifier)}, nested])
+    holder.parameter = GDCE(discriminator=on_absent_device(classifier), device=ABSENT)
+    save(holder, path)
+    loaded, messages = told_of(path, classes=[Holder])
+    # One a class, in however many places it is.
+    assert sorted(message.split()[0] for message in messages) == ["DLBC", "GDCE", "ResNetClassifier"]
+    inner = loaded.value_[1]
+    devices = [step.device for step in (*inner["inner"].named_steps.values(), inner["classifier"], loaded.parameter)]
+    devices += [loaded.parameter.discriminator.device, loaded.value_[0]["here"].device]
+    assert devices == ["auto"] * 6
+    assert inner.predict_proba(X).shape == (8, 2)
+
+
+def test_features_of_a_network_may_have_been_computed_elsewhere(path):
+    features = DeepFeatures(width=4, image_size=16, weights="random", device="cpu").fit(X)
+    save(on_absent_device(features), path)
+    loaded, (message,) = told_of(path)
+    assert message.startswith("DeepFeatures was fitted on 'cuda:99'")
+    np.testing.assert_allclose(loaded.transform(X), features.transform(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "left detector", None, 3])
+def test_a_device_that_is_here_or_is_none_is_left_as_it_is(device, path):
+    save(Deviced(device), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(path, classes=[Deviced]).device == device
+
+
 # -- what tells one model from another ------------------------------------------------------------------------------
 
 
@@ -536,6 +620,14 @@ def test_order_and_layout_do_not_count():
     other = CDFMatching(scope="scanner", reference="007").fit(X[::-1])
     assert list(one.statistics_) != list(other.statistics_)
     assert fingerprint(holding({"a": values, "b": 1})) == fingerprint(holding({"b": 1, "a": values}))
+
+
+def test_where_it_is_computed_does_not_count_but_what_else_is_called_a_device_does(window, path):
+    told = fingerprint(window)
+    save(on_absent_device(window), path)
+    with pytest.warns(XRayHarmonizeWarning, match="DLBC was fitted on"):
+        assert fingerprint(load(path)) == fingerprint(on_absent_device(window)) == told
+    assert len({fingerprint(Deviced(device)) for device in ("auto", "left detector", "right detector", None)}) == 4
 
 
 def test_what_cannot_be_saved_has_no_fingerprint():

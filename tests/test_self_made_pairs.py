@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +94,11 @@ def test_pairs_keep_scanners_patients_and_masks_of_any_sizes() -> None:
 def test_other_distortions_are_refused() -> None:
     with pytest.raises(InvalidParameterError, match="distortion must be 'mixed', 'global' or 'mapping'; got 'blur'"):
         self_made_pairs(bodies(), "blur")
+    with pytest.raises(InvalidParameterError, match=r"distortion must be 'mixed', 'global' or 'mapping'; got array\("):
+        self_made_pairs(bodies(), np.array(["global", "mixed"]))
+
+
+@pytest.mark.parametrize("wrong", ["foo", None, np.array(["dicom", "dicom"])])
+def test_another_way_to_stretch_the_sigmoid_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="rescale must be 'endpoint' or 'dicom'; got "):
+        self_made_pairs(bodies(), rescale=wrong)

@@ -32,6 +32,11 @@ def both() -> ImageSet:
     return ImageSet([*bodies()[:6], *darker()[6:]], ["reference"] * 6 + ["dark"] * 6)
 
 
+def test_a_last_step_that_goes_off_to_infinity_is_noticed() -> None:
+    with pytest.raises(InvalidParameterError, match=r"diverged: behind epoch 1 weights are no finite numbers\. Use"):
+        gan(max_steps=1, lr=1e38).fit(both())
+
+
 def test_images_of_another_scanner_come_to_look_like_the_references() -> None:
     learned = gan(max_steps=150, lr=2e-3, n_features=8).fit(both())
     assert off(darker(), bodies()) > 0.1
@@ -141,6 +146,14 @@ def test_two_scanners_are_needed() -> None:
         ({"identity_weight": -1}, "identity_weight must be 0 or more; got -1"),
         ({"schedule": "cosine"}, "schedule must be 'linear' or 'constant'; got 'cosine'"),
         ({"lr": 0}, "lr must be above 0; got 0"),
+        ({"lr": "fast"}, "lr must be above 0; got 'fast'"),
+        ({"cycle_weight": "x"}, "cycle_weight must be 0 or more; got 'x'"),
+        ({"identity_weight": np.inf}, "identity_weight must be 0 or more; got inf"),
+        ({"precision": [1]}, "precision must be one of auto, float32, bfloat16, float16; got [1]"),
+        (
+            {"reference": ["reference"]},
+            "reference must be the name of a scanner as text, or None; got ['reference']",
+        ),
         ({"downscale": 0}, "downscale must be a whole number, at least 1; got 0"),
     ],
 )

@@ -49,17 +49,35 @@ def adapt(model: Any, X: Any, *, scanner: ArrayLike | None = None, batch_norm: b
     ['new', 'old']
     """
     images = ImageSet.of(X, scanner)
-    if not isinstance(model, Pipeline):
-        if not hasattr(model, "adapt"):
-            raise InvalidParameterError(f"{type(model).__name__} cannot learn a scanner from unlabelled images.")
-        return model.adapt(images)
-    adapted = _adapted(model, images, batch_norm)
-    if adapted is model:
+    whole = isinstance(model, Pipeline)
+    if not whole and not hasattr(model, "adapt"):
         raise InvalidParameterError(
-            f"No step of the pipeline ({', '.join(name for name, _ in model.steps)}) learns anything about a scanner. "
-            "Use a harmonizer with scope='scanner', or batch_norm=True."
+            f"{type(model).__name__} cannot learn a scanner from unlabelled images. Give a fitted harmonizer, "
+            f"{_THAT_LEARNS}, a classifier that has adapt, or a Pipeline of them."
         )
+    adapted = _adapted(model, images, batch_norm or not whole)
+    # Who learns nothing gives itself back. To call that adapted would be to promise what nobody has done.
+    if adapted is model:
+        raise _nothing_learned(model)
     return adapted
+
+
+_THAT_LEARNS = "such as CDFMatching(scope='scanner')"
+
+
+def _nothing_learned(model: Any) -> InvalidParameterError:
+    if not isinstance(model, Pipeline):
+        return InvalidParameterError(
+            f"{type(model).__name__} as it was fitted learns nothing of a new scanner: it treats all scanners alike. "
+            f"Use it on their images as it is, or fit a method that learns scanners, {_THAT_LEARNS}."
+        )
+    last = model.steps[-1][1]
+    tunes = hasattr(last, "adapt") and not hasattr(last, "transform")
+    return InvalidParameterError(
+        f"No step of the pipeline ({', '.join(name for name, _ in model.steps)}) learns anything about a scanner: it "
+        f"treats all scanners alike. Use it on their images as it is, or fit one with a method that learns scanners, "
+        f"{_THAT_LEARNS}{', or adapt its classifier with batch_norm=True (--batch-norm)' if tunes else ''}."
+    )
 
 
 def _adapted(step: Any, images: ImageSet, batch_norm: bool) -> Any:

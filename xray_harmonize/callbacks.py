@@ -102,16 +102,18 @@ class BestState(Callback):
 
 
 class FiniteLoss(Callback):
-    """Refuse to go on with a loss that is no number."""
+    """Refuse to go on with a loss that is no number, or with weights that are none."""
 
     def on_epoch_end(self, net: Net, **kwargs: Any) -> None:
-        """Look at the loss of the epoch."""
+        """Look at the loss of the epoch, which is from before its last step, and at the weights behind that."""
         row = net.history[-1]
         if not math.isfinite(row["train_loss"]):
-            raise InvalidParameterError(
-                f"The training diverged: the loss of epoch {row['epoch']} is {row['train_loss']}. "
-                f"Use a smaller lr than {net.lr:g}."
-            )
+            self._refuse(net, f"the loss of epoch {row['epoch']} is {row['train_loss']}")
+        if not all(bool(torch.isfinite(weights).all()) for weights in net.module_.parameters()):
+            self._refuse(net, f"behind epoch {row['epoch']} weights are no finite numbers")
+
+    def _refuse(self, net: Net, what: str) -> None:
+        raise InvalidParameterError(f"The training diverged: {what}. Use a smaller lr than {net.lr:g}.")
 
 
 class WarmBatchNorm(Callback):

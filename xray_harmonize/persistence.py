@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from xray_harmonize.atomic import replacing
-from xray_harmonize.exceptions import PersistenceError
+from xray_harmonize.exceptions import PersistenceError, XRayHarmonizeWarning
+from xray_harmonize.networks.devices import is_absent, is_device
 from xray_harmonize.tone import ToneCurve
 
 FORMAT = "xray_harmonize model"
 FORMAT_VERSION = 1
 _JSON_MEMBER = "model.json"
 _MAX_JSON_BYTES = 2**26
+_ANY_DEVICE = "auto"
 # Deflate makes at most about 1030 bytes of one, so a file that promises more than this is lying.
 _MAX_RATIO = 1100
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -80,7 +83,7 @@ def fingerprint(estimator: BaseEstimator) -> str:
 
     Two that :func:`save` would write alike have one fingerprint, whenever and wherever they were written, and so have
     an estimator and its copy that :func:`load` gives. The order of learned entries, and of an array in memory, do not
-    count.
+    count; nor does the ``device`` that is computed on, which is another one on another machine.
 
     Parameters
     ----------
@@ -128,6 +131,8 @@ def _canonical(value: Any, digests: dict[str, str]) -> Any:
     if "dict" in value:
         pairs = [_canonical(pair, digests) for pair in value["dict"]]
         return {"dict": sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))}
+    if "parameters" in value and is_device(value["parameters"].get("device")):
+        value = {**value, "parameters": {**value["parameters"], "device": _ANY_DEVICE}}
     return {name: _canonical(item, digests) for name, item in value.items()}
 
 
@@ -144,7 +149,8 @@ def load(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
     Returns
     -------
     estimator
-        Fitted as it was saved.
+        Fitted as it was saved. What was to compute on a device that this machine does not have computes on the best
+        that it has (``device="auto"``), which a warning says.
 
     Raises
     ------
@@ -163,13 +169,43 @@ def load(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
                     f"{path} was written by a newer version of xray_harmonize (format {document['version']}; this one "
                     f"reads up to {FORMAT_VERSION}). Update the package."
                 )
-            return _decode(document["model"], archive, known)
+            moved = dict.fromkeys(_moved(document["model"]))
+            estimator = _decode(document["model"], archive, known)
     except PersistenceError:
         raise
     except OSError as error:
         raise PersistenceError(f"{path} cannot be opened ({error.strerror or error}); check the path.") from error
     except Exception as error:  # what damaged bytes make zip, JSON, NumPy and constructors raise is no finite list
         raise PersistenceError(f"{path} is no saved model of xray_harmonize, or is damaged: {error}") from error
+    _tell_moved(moved)
+    return estimator
+
+
+def _moved(value: Any) -> Iterator[tuple[str, str]]:
+    """Set absent devices of estimators in the JSON to any, wherever they stand; give each class and its device."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _moved(item)
+    elif isinstance(value, dict):
+        parameters = value["parameters"] if "class" in value and "parameters" in value else {}
+        if is_absent(parameters.get("device")):
+            yield value["class"], parameters["device"]
+            parameters["device"] = _ANY_DEVICE
+        for item in value.values():
+            yield from _moved(item)
+
+
+def _tell_moved(moved: Iterable[tuple[str, str]]) -> None:
+    for name, device in moved:
+        # Only where there is an absent device: a network is there, and PyTorch with it.
+        from xray_harmonize.training import resolve_device
+
+        warnings.warn(
+            f"{name} was fitted on {device!r}, which this machine does not have; it computes on "
+            f"{str(resolve_device(_ANY_DEVICE))!r} here (device={_ANY_DEVICE!r}).",
+            XRayHarmonizeWarning,
+            stacklevel=3,
+        )
 
 
 def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:

@@ -173,8 +173,9 @@ def apply(
     Raises
     ------
     InvalidParameterError
-        If the model cannot be written in the format, another run is writing to ``out``, or ``out`` holds what another
-        model, in another format or of another archive, has made.
+        If the model cannot be written in the format, or is to compute on a device that this machine does not have;
+        if another run is writing to ``out``, or ``out`` holds what another model, in another format or of another
+        archive, has made.
     MissingScannerError
         If the harmonizer needs to know the scanners and nothing says them.
     NotEnoughImagesError
@@ -209,7 +210,7 @@ def apply(
     chosen = check_format(steps, format)
     folder = absolute(out)
     sources = find_sources(images, folder, scanner=scanner, root=None if root is None else Path(root))
-    steps.check_ready(sources.scanner_known)
+    steps.check_ready(sources.scanner_known, here=scheduler is None)
     job = Job(steps, format, folder, max_pixels)
     making = Making(steps.model_hash, steps.method, format, chosen.extension)
     with Manifest(folder) as manifest:

@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.geometry.transformers import CropForeground, Resize
 from xray_harmonize.images import ImageSet
+from xray_harmonize.networks.devices import is_absent
 from xray_harmonize.persistence import fingerprint
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
@@ -91,19 +93,33 @@ class HarmonizingSteps:
         """Names of the steps that are no tone curves."""
         return [type(step).__name__ for step in self.steps if not hasattr(step, "tone_curves")]
 
-    def check_ready(self, scanner_known: bool) -> None:
-        """Refuse, before any image is read, a harmonizer that is not fitted or that needs scanner names and gets none.
+    def check_ready(self, scanner_known: bool, *, here: bool = True) -> None:
+        """Refuse, before any image is read, a harmonizer for which every image would fail.
+
+        Parameters
+        ----------
+        scanner_known : bool
+            Whether something names the scanners.
+        here : bool, default=True
+            Whether this machine does the work; what devices others have is not known.
 
         Raises
         ------
         NotFittedError
             If a step is not fitted.
+        InvalidParameterError
+            If a step computes on a device that this machine does not have.
         MissingScannerError
             If a step needs to know the scanners and nothing says them.
         """
         for step in self.steps:
             if hasattr(step, "__sklearn_is_fitted__"):
                 check_is_fitted(step)
+            if here and _lacks_device(step):
+                raise InvalidParameterError(
+                    f"{type(step).__name__} is to compute on device={step.device!r}, which this machine does not have. "
+                    "Call set_params(device='cpu') on it first, or 'auto' for a GPU where there is one."
+                )
         if not scanner_known:
             # A lazy set is not read before it is looked at.
             images: Any = ImageSet([Path("image")])
@@ -128,6 +144,20 @@ class HarmonizingSteps:
                 result = step.transform(result)
         assert curve is not None
         return curve
+
+
+def _lacks_device(step: Any) -> bool:
+    """Tell whether a step cannot do without the device that it names and that is not here."""
+    if not is_absent(getattr(step, "device", None)):
+        return False
+    # Some learn on it and apply without it, as GDCE; which ones is not known here, so one is tried.
+    try:
+        step.transform(np.linspace(0, 1, 32 * 32, dtype=np.float32).reshape(1, 32, 32))
+    except (InvalidParameterError, RuntimeError, AssertionError):  # ours, and what PyTorch raises by itself
+        return True
+    except Exception:  # of a scanner without a name, say: no matter of devices, and told where it is one of files
+        return False
+    return False
 
 
 def _flat(model: Any) -> list[Any]:

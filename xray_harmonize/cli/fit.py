@@ -28,6 +28,14 @@ class Method(StrEnum):
     fourier = "fourier"
     bands = "bands"
     gdce = "gdce"
+    blind = "blind"
+    mapping = "mapping"
+    lut3d = "lut3d"
+    dlbc = "dlbc"
+    supdce = "supdce"
+    resunet = "resunet"
+    unet = "unet"
+    cyclegan = "cyclegan"
 
 
 _CLASSES = {
@@ -40,11 +48,21 @@ _CLASSES = {
     Method.fourier: "FourierSwap",
     Method.bands: "MultiBand",
     Method.gdce: "GDCE",
+    Method.blind: "BlindHarmony",
+    Method.mapping: "InterpretableMapping",
+    Method.lut3d: "LUT3D",
+    Method.dlbc: "DLBC",
+    Method.supdce: "SupDCE",
+    Method.resunet: "ResUNet",
+    Method.unet: "UNet",
+    Method.cyclegan: "CycleGAN",
 }
 
 
 def fit(
-    harmonizer: Annotated[Method, typer.Option(help="What is fitted.")],
+    harmonizer: Annotated[
+        Method, typer.Option(help="What is fitted; from gdce on it trains networks. Pairs are self-made here.")
+    ],
     out: Annotated[Path, typer.Option(help="Where to write the model, ending in .npz.")],
     images: Annotated[Path | None, typer.Option(help="Folder of images.", show_default=False)] = None,
     labels: Annotated[
@@ -137,6 +155,9 @@ def _parameters(model: Any, reference: str | None, scope: str | None, settings: 
         raise InvalidParameterError(
             f"{type(model).__name__} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}."
         )
+    seed = chosen.get("random_state")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32):
+        raise InvalidParameterError(f"random_state must be a whole number from 0 to 2**32 - 1; got {seed!r}.")
     return chosen
 
 

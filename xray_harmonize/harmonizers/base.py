@@ -25,6 +25,7 @@ from xray_harmonize.exceptions import (
     UnknownScannerError,
 )
 from xray_harmonize.harmonizers.notebook import ShownInNotebook
+from xray_harmonize.harmonizers.reference_images import check_reference
 from xray_harmonize.image_transformer import ImageTransformer
 from xray_harmonize.images import ImageSet, in_container_of
 from xray_harmonize.levels import stored_levels
@@ -240,6 +241,7 @@ class ReferenceHarmonizer(Harmonizer):
             If an image holds NaN or values beyond its full scale.
         """
         self._check_parameters()
+        check_reference(self.reference)
         images = self._images(X, scanner, at_least=1)
         if images.scanner is not None and self.reference not in (None, POOLED, *images.scanner):
             raise UnknownScannerError(
@@ -270,7 +272,8 @@ class ReferenceHarmonizer(Harmonizer):
         Returns
         -------
         Harmonizer
-            A new object; reference and known scanners are as before, and so is this object.
+            A new object; reference and known scanners are as before, and so is this object. With ``scope="image"``
+            this object itself, as it has nothing to learn of a scanner.
 
         Raises
         ------
@@ -281,6 +284,9 @@ class ReferenceHarmonizer(Harmonizer):
         """
         check_is_fitted(self)
         images = self._images(X, scanner, at_least=1)
+        if self.scope == "image":
+            # Nothing would ever ask for the scanner's statistics; a new object would look as if it had learned them.
+            return self
         if images.scanner is None:
             raise self._scanner_missing("adapt")
         known = set(self.statistics_)

@@ -38,12 +38,15 @@ from xray_harmonize.harmonizers.typicality import Typicality
 from xray_harmonize.levels import PROBABILITIES, quantiles
 from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.flow import SplineFlow, check_flow, dequantize
+from xray_harmonize.parameters import check_number
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.training import exactly, resolve_device, seeded
 
 STARTS = ("source", "matched")
 # How atypical an image is, from which on the whole of what was found for it is taken, and up to which a part.
 _WHOLLY = 1.5
+# The search looks at the neighbours of every pixel.
+_SMALLEST = 4
 
 _SIZES = ("image_size", "n_levels", "n_steps", "channels", "n_blocks", "n_bins", "tail_bound", "n_bits")
 
@@ -479,10 +482,10 @@ class BlindHarmony(BuiltNetwork):
     def _check_parameters(self) -> None:
         if self.start not in STARTS:
             raise InvalidParameterError(f"start must be 'source' or 'matched'; got {self.start!r}.")
-        if not isinstance(self.validation_fraction, int | float) or not 0 <= self.validation_fraction < 1:
-            raise InvalidParameterError(f"validation_fraction must lie in [0, 1); got {self.validation_fraction!r}.")
-        if not isinstance(self.typical_share, int | float) or not 0 <= self.typical_share <= 1:
-            raise InvalidParameterError(f"typical_share must lie in [0, 1]; got {self.typical_share!r}.")
+        check_number("validation_fraction", self.validation_fraction, "lie in [0, 1)", lambda share: 0 <= share < 1)
+        check_number("typical_share", self.typical_share, "lie in [0, 1]", lambda share: 0 <= share <= 1)
         Search.of(self.get_params(deep=False))
         check_flow(**self._to_be_made_with())
+        if self.image_size < _SMALLEST:
+            raise InvalidParameterError(f"image_size must be at least {_SMALLEST} pixels; got {self.image_size!r}.")
         self._training()

@@ -28,6 +28,7 @@ from xray_harmonize.harmonizers.reference_images import reference_images
 from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import PROBABILITIES, as_unit, quantiles
 from xray_harmonize.networks.flow import SplineFlow, dequantize
+from xray_harmonize.parameters import check_number, check_truth
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.training import Net, TensorBatches, exactly
 
@@ -192,8 +193,8 @@ class FlowTraining:
             number = getattr(self, name)
             if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
                 raise InvalidParameterError(f"{name} must be a whole number, at least 1; got {number!r}.")
-        if not isinstance(self.lr, int | float | np.number) or not self.lr > 0:
-            raise InvalidParameterError(f"lr must be above 0; got {self.lr!r}.")
+        check_number("lr", self.lr, "be above 0", lambda lr: lr > 0)
+        check_truth("flip", self.flip)
         if self.schedule not in SCHEDULES:
             raise InvalidParameterError(f"schedule must be 'one_cycle' or 'cosine'; got {self.schedule!r}.")
         if self.patience is not None and (not isinstance(self.patience, int | np.integer) or self.patience < 1):
@@ -224,7 +225,7 @@ class FlowTraining:
         n_batches = -(-self.max_steps // _N_CHECKS)
         n_checks = self.max_steps // n_batches
         best = BestState(lambda row: -row["valid_loss"] if len(held_out) else 0.0, self._patience(held_out))
-        rate, options = _rate(self.schedule, self.lr, n_checks * n_batches)
+        rate, options = _rate(self.schedule, float(self.lr), n_checks * n_batches)
         callbacks: list[Callback] = [FiniteLoss(), TellProgress(task), best]
         callbacks.append(LRScheduler(rate, step_every="batch", **options))
         if len(held_out):
@@ -234,7 +235,7 @@ class FlowTraining:
             flow,
             criterion=MeanBits,
             optimizer=ClippedAdam,
-            lr=self.lr,
+            lr=float(self.lr),
             max_epochs=n_checks,
             batch_size=self.batch_size,
             iterator_train=CountedBatches,
@@ -266,17 +267,18 @@ class FlowTraining:
 
 def _rate(schedule: str, lr: float, n_steps: int) -> tuple[type, dict[str, Any]]:
     if schedule == "one_cycle":
-        return OneCycleLR, {"max_lr": lr, "total_steps": n_steps}
-    return CosineAnnealingLR, {"T_max": n_steps}
+        return OneCycleLR, {"max_lr": lr, "total_steps": int(n_steps)}
+    return CosineAnnealingLR, {"T_max": int(n_steps)}
 
 
 def noisy(n_bits: int, flip: bool) -> Any:
     """Transform of batches: mirror half of the images, and dequantize with fresh noise."""
 
     def transform(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mirrored = (torch.rand(len(images), generator=generator) < 0.5).view(-1, 1, 1, 1).to(images.device)
+        drawn = torch.rand(len(images), generator=generator) < 0.5
+        mirrored = (drawn & bool(flip)).view(-1, 1, 1, 1).to(images.device)
         noise = torch.rand(images.shape, generator=generator).to(images.device)
-        return dequantize(torch.where(mirrored & flip, images.flip(-1), images), noise, n_bits)
+        return dequantize(torch.where(mirrored, images.flip(-1), images), noise, n_bits)
 
     return transform
 
@@ -305,7 +307,7 @@ def typical_latents(flow: SplineFlow, frames: torch.Tensor, noise: torch.Tensor,
     device = next(flow.parameters()).device
     found = []
     with exactly(device), torch.inference_mode():
-        for some in frames.split(batch_size):
+        for some in frames.split(int(batch_size)):
             y = dequantize(some.to(device), noise.to(device), flow.n_bits, rounded=False)
             found.append([channel_statistics(z).double().cpu() for z in flow.encode(y)[0]])
     levels = [torch.cat(level) for level in zip(*found, strict=True)]
@@ -370,7 +372,7 @@ class HeldOutBits(Callback):
 
     def __init__(self, frames: torch.Tensor, batch_size: int) -> None:
         self.frames = frames
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
 
     def on_train_begin(self, net: Net, **kwargs: Any) -> None:
         """Draw the noise."""

@@ -14,6 +14,7 @@ from xray_harmonize.harmonizers.curve_start import STARTS
 from xray_harmonize.harmonizers.curve_training import Steps
 from xray_harmonize.networks.curve import check_curve
 from xray_harmonize.networks.vgg import VGGFeatures
+from xray_harmonize.parameters import check_number, check_truth
 from xray_harmonize.training import resolve_device, resolve_precision
 
 _CHOICES = {
@@ -49,8 +50,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < least:
             raise InvalidParameterError(f"{name} must be a whole number, at least {least}; got {number!r}.")
     fraction = parameters["validation_fraction"]
-    if not 0 <= fraction < 1:
-        raise InvalidParameterError(f"validation_fraction must lie in [0, 1); got {fraction!r}.")
+    check_number("validation_fraction", fraction, "lie in [0, 1)", lambda share: 0 <= share < 1)
+    for name in ("flip", "enhance_reference"):
+        if name in parameters:
+            check_truth(name, parameters[name])
     discriminator = parameters["discriminator"]
     if discriminator is not None and not isinstance(discriminator, ResNetClassifier):
         raise InvalidParameterError(

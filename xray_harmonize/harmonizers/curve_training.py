@@ -24,6 +24,7 @@ from xray_harmonize.harmonizers.curve_batches import CurveBatches, DrawnImages
 from xray_harmonize.harmonizers.curve_images import CurveImages
 from xray_harmonize.networks.curve import ScannerCurves, apply_curve
 from xray_harmonize.networks.losses import FrozenNetworks
+from xray_harmonize.parameters import check_number
 from xray_harmonize.training import Net, StopTraining
 
 HISTORY: Final = ("epoch", "train_loss", "valid_loss", "worst_group_accuracy", "dur")
@@ -59,10 +60,9 @@ class Steps:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise InvalidParameterError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}.")
-        if not self.lr > 0:
-            raise InvalidParameterError(f"lr must be above 0; got {self.lr!r}.")
-        if self.patience is not None and not self.patience >= 1:
-            raise InvalidParameterError(f"patience must be None or at least 1; got {self.patience!r}.")
+        check_number("lr", self.lr, "be above 0", lambda lr: lr > 0)
+        if self.patience is not None:
+            check_number("patience", self.patience, "be None or at least 1", lambda checks: checks >= 1)
 
 
 class CurveScore(Callback):

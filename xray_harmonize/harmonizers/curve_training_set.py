@@ -19,6 +19,7 @@ from xray_harmonize.exceptions import (
     NotEnoughImagesError,
     UnknownScannerError,
 )
+from xray_harmonize.harmonizers.reference_images import check_reference
 from xray_harmonize.images import ImageSet
 
 
@@ -66,6 +67,7 @@ class TrainingSet:
             )
         names, counts = np.unique(images.scanner.astype(str), return_counts=True)
         scanners = names.tolist()
+        check_reference(reference)
         if reference is None:
             reference = str(names[counts.argmax()])
         elif reference not in scanners:

@@ -121,7 +121,7 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
     state_ : dict of str to ndarray
         Weights of the network (``scope="image"``).
     network_ : dict
-        Parameters that the network was made with. Only with ``scope="image"``.
+        Parameters that the network, or the curves, were made with.
     adapted_states_ : dict of str to dict
         Weights for scanners that ``adapt`` added (``scope="image"``).
     alpha_ : dict of str to ndarray of shape (n_iterations,)
@@ -362,6 +362,8 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
                 "Name the new scanner with scanner=, or fit again to learn a known one anew."
             )
         rng = check_random_state(self.random_state)
+        # What was learned goes on as it was learned, whatever has been set since.
+        parameters |= {**self.network_, "scope": "scanner" if self._by_scanner() else "image"}
         learner = CurveLearner.of(parameters, self.discriminator_)
         adapted = copy.copy(self)
         adapted.scanners_ = [*self.scanners_, *new]
@@ -369,7 +371,7 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
             own = np.flatnonzero(names == name)
             measured = learner.measure(images[own], np.zeros(len(own), dtype=np.int64), None)
             measured = measured[canonical_order(measured)]
-            known = learner.network(self.state_) if self.scope == "image" else None
+            known = None if self._by_scanner() else learner.network(self.state_)
             module, outcome = learner.by_distribution(measured, self.reference_statistics_, None, rng, known)
             tell_interruption(outcome, "training of GDCE")
             if isinstance(module, ScannerCurves):
@@ -379,22 +381,21 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
         return adapted
 
     def _keep(self, module: CurveModule, sources: list[str]) -> None:
-        for name in ("state_", "network_", "alpha_", "adapted_states_"):
+        for name in ("state_", "alpha_", "adapted_states_"):
             self.__dict__.pop(name, None)
+        self.network_ = self._to_be_made_with()
         if isinstance(module, ScannerCurves):
             curves = dict(zip(sources, _coefficients(module), strict=True))
             self.alpha_ = {self.reference_: np.zeros(self.n_iterations), **curves}
         else:
-            self.state_, self.network_ = arrays_of(module), self._to_be_made_with()
+            self.state_ = arrays_of(module)
             self.adapted_states_: dict[str, dict[str, np.ndarray]] = {}
 
     def _warn_of_identity(self, sources: list[str], measured: CurveImages) -> None:
         curves = {}
         for number, name in enumerate(sources):
             first = torch.nonzero(measured.scanner == number)[:16, 0]
-            curves[name] = (
-                self.alpha_[name][None] if self.scope == "scanner" else self._predicted(measured.views[first])
-            )
+            curves[name] = self.alpha_[name][None] if self._by_scanner() else self._predicted(measured.views[first])
         stayed = ", ".join(stayed_at_identity(curves))
         if stayed:
             warnings.warn(
@@ -407,7 +408,7 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
     # -- curves --------------------------------------------------------------------------------
 
     def _tone_curve(self, radiograph: Radiograph) -> ToneCurve:
-        if self.scope == "scanner":
+        if self._by_scanner():
             self._check_scanners([radiograph.scanner])
             alpha = self.alpha_.get(radiograph.scanner)
             if alpha is None:
@@ -417,6 +418,10 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
             alpha = self._predicted(view, radiograph.scanner)[0]
         # Steps of rounding may leave the last values a hair out of order.
         return ToneCurve(_KNOTS, np.clip(np.maximum.accumulate(curve_values(alpha, _KNOTS)), 0, 1))
+
+    def _by_scanner(self) -> bool:
+        """Whether a curve was learned for every scanner, and no network for images."""
+        return hasattr(self, "alpha_")
 
     def _new_network(self, made_with: Mapping[str, Any]) -> CurveEstimator:
         return CurveEstimator(made_with["n_layers"], made_with["n_iterations"], made_with["view_size"])
@@ -435,7 +440,7 @@ class GDCE(ToneCurveMixin, BuiltNetwork):
         check_parameters(self.get_params(deep=False))
 
     def _check_scanners(self, scanners: Iterable[str]) -> None:
-        if self.scope == "image":
+        if not self._by_scanner():
             return
         unseen = sorted(set(map(str, scanners)) - set(self.alpha_))
         if "" in unseen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +15,10 @@ from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.base import naming
 from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers, one_radiograph
 from xray_harmonize.harmonizers.paired import PairedHarmonizer
+from xray_harmonize.harmonizers.self_made_pairs import check_rescale
 from xray_harmonize.levels import as_unit
-from xray_harmonize.networks.mapping import RESCALES, MappingNetwork, global_lut, regional_lut
+from xray_harmonize.networks.mapping import MappingNetwork, global_lut, regional_lut
+from xray_harmonize.parameters import check_number
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
 
@@ -207,7 +210,7 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
         *,
         scanner: ArrayLike | None = None,
         target: Any = None,
-        maps: Sequence[np.ndarray] | None = None,
+        maps: Sequence[np.ndarray | None] | None = None,
     ) -> Self:
         """Learn from pairs of images, and where they are known from the maps between them.
 
@@ -215,8 +218,11 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
         ----------
         X, y, scanner, target
             As :meth:`PairedHarmonizer.fit <xray_harmonize.harmonizers.paired.PairedHarmonizer.fit>`.
-        maps : sequence of ndarray of shape (4, height, width), optional
-            True a, b, wc and ww that lead from each image to its target, for images in [0, 1]; of any resolution.
+        maps : sequence of (ndarray of shape (4, height, width) or None), optional
+            True a, b, wc and ww that lead from each image to its target, for images in [0, 1]; of any resolution. None
+            for an image whose maps are not known, as in
+            :attr:`SelfMadePairs.maps <xray_harmonize.harmonizers.self_made_pairs.SelfMadePairs>`; they are held smooth
+            then. a and ww are above 0.
 
         Returns
         -------
@@ -227,9 +233,10 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
         NotEnoughImagesError, MissingScannerError, UnknownScannerError, InvalidImageError
             As there.
         InvalidParameterError
-            As there, and if ``maps`` come without ``target``, in another number, or in another shape.
+            As there, and if ``maps`` come without ``target``, in another number, in another shape, or are none for
+            images in [0, 1].
         """
-        return self._fit(X, scanner, target, maps)
+        return self._fit(X, y, scanner, target, maps)
 
     def maps(self, X: Any, *, scanner: ArrayLike | None = None) -> list[np.ndarray]:
         """Give the maps of every image in its full resolution; ``transform`` is these maps applied.
@@ -266,10 +273,11 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
         Raises
         ------
         InvalidParameterError
-            If the image has no such pixel.
+            If ``row`` or ``column`` is no whole number, or the image has no such pixel.
         """
         check_is_fitted(self)
         self._check_parameters()
+        row, column = _whole("row", row), _whole("column", column)
         radiograph = one_radiograph(image)
         height, width = radiograph.pixels.shape
         if not (0 <= row < height and 0 <= column < width):
@@ -332,8 +340,16 @@ class InterpretableMapping(LocalRendering, PairedHarmonizer):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_whole_numbers(self.get_params(deep=False), {"n_features": 1})
-        if self.rescale not in RESCALES:
-            raise InvalidParameterError(f"rescale must be 'endpoint' or 'dicom'; got {self.rescale!r}.")
+        check_rescale(self.rescale)
         for name, value in (("smoothness", self.smoothness), ("map_weight", self.map_weight)):
-            if not value >= 0:
-                raise InvalidParameterError(f"{name} must be 0 or more; got {value!r}.")
+            check_number(name, value, "be finite, 0 or more", lambda weight: 0 <= weight < np.inf)
+
+
+def _whole(name: str, number: Any) -> int:
+    try:
+        # True is a position for Python, and a mask for NumPy.
+        if not isinstance(number, bool):
+            return operator.index(number)
+    except TypeError:
+        pass
+    raise InvalidParameterError(f"{name} must be a whole number; got {number!r}.")

@@ -42,7 +42,7 @@ class NetworkRendering(BuiltNetwork):
         """Give what the network says of one image, with a first axis of length 1."""
         height, width = radiograph.pixels.shape
         view, weight = (
-            torch.from_numpy(one)[None, None] for one in small_view(radiograph, self._view_shape((height, width)))
+            torch.from_numpy(one)[None, None] for one in small_view(radiograph, self._learned_view((height, width)))
         )
         network, device = self._fitted_network()
         with exactly(device), torch.inference_mode():
@@ -57,6 +57,10 @@ class NetworkRendering(BuiltNetwork):
     def _view_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Shape of what the network sees of an image (hook)."""
         raise TypeError(f"{type(self).__name__} must define _view_shape(shape)")  # pragma: no cover
+
+    def _learned_view(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Shape of what the fitted network is to see of an image; ``_view_shape`` is that of one to be trained."""
+        return self._view_shape(shape)
 
 
 class LocalRendering(NetworkRendering):
@@ -99,13 +103,18 @@ class LocalRendering(NetworkRendering):
 class GlobalRendering(ToneCurveMixin, NetworkRendering):
     """Base of methods whose network gives one tone curve an image, read off a square view.
 
-    Hook of a subclass: ``_curve(parameters) -> ToneCurve`` of what the network gave for one image.
+    Hooks of a subclass: ``_curve(parameters) -> ToneCurve`` of what the network gave for one image, and ``"view_size"``
+    among its ``_network_parameters``.
     """
 
     view_size: int
 
     def _view_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
         return int(self.view_size), int(self.view_size)
+
+    def _learned_view(self, shape: tuple[int, int]) -> tuple[int, int]:
+        # A parameter that is set after fit is for the next one.
+        return int(self.network_["view_size"]), int(self.network_["view_size"])
 
     def _tone_curve(self, radiograph: Radiograph) -> ToneCurve:
         return self._curve(self._parameters_of(radiograph)[0].cpu())

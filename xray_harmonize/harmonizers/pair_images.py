@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from xray_harmonize.classifiers.augment import random_affine, random_flip
@@ -17,6 +20,7 @@ from xray_harmonize.harmonizers.curve_batches import Batch, DrawnImages, Inputs
 from xray_harmonize.harmonizers.self_made_pairs import distort
 from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import as_unit
+from xray_harmonize.networks.mapping import MAPS
 from xray_harmonize.radiograph import Radiograph
 
 Shape = tuple[int, int]
@@ -25,6 +29,9 @@ OfShape = Callable[[Shape], Shape]
 # Between these the maps a, b, wc and ww are brought to [0, 1] while images are turned.
 _LOWEST = torch.tensor([0.0, -1.0, -1.0, 0.0]).view(1, 4, 1, 1)
 _HIGHEST = torch.tensor([10.0, 1.0, 2.0, 10.0]).view(1, 4, 1, 1)
+
+# Beyond this no map is one for greys in [0, 1]; within it those that a network cannot give are brought to its ends.
+_LARGEST_MAP = 100.0
 
 
 def small_view(radiograph: Radiograph, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +84,8 @@ class PairImages(DrawnImages):
         None: sources are made of the targets, anew for every batch.
     maps : tensor of shape (n, 4, height, width) or None
         True maps from source to target, where somebody knows them.
+    known : tensor of bool of shape (n,) or None
+        Whether the maps of each pair are true; None: of all, where there are maps.
     distortion, rescale : str
         How sources are made, see :func:`~xray_harmonize.harmonizers.self_made_pairs.distort`.
     augment : bool
@@ -90,6 +99,7 @@ class PairImages(DrawnImages):
     distortion: str = "mixed"
     rescale: str = "endpoint"
     augment: bool = True
+    known: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -99,7 +109,8 @@ class PairImages(DrawnImages):
         at = torch.as_tensor(chosen)
         source = None if self.source is None else self.source[at]
         maps = None if self.maps is None else self.maps[at]
-        return replace(self, target=self.target[at], weight=self.weight[at], source=source, maps=maps)
+        known = None if self.known is None else self.known[at]
+        return replace(self, target=self.target[at], weight=self.weight[at], source=source, maps=maps, known=known)
 
     def canonical_order(self) -> np.ndarray:
         """Order by content, so that a training does not depend on the order in which images were given."""
@@ -143,7 +154,7 @@ class PairImages(DrawnImages):
             parts.append(self.source[at])
         if self.maps is not None:
             parts.append((self.maps[at] - _LOWEST) / (_HIGHEST - _LOWEST))
-            known[:] = True
+            known = ~known if self.known is None else self.known[at]
         together = torch.cat(parts, dim=1)
         if augment:
             together = random_affine(random_flip(together, generator), generator)
@@ -186,7 +197,7 @@ def read_targets(
 
 
 def read_pairs(
-    images: ImageSet, targets: ImageSet, maps: Sequence[np.ndarray] | None, of_shape: OfShape, augment: bool
+    images: ImageSet, targets: ImageSet, maps: Sequence[np.ndarray | None] | None, of_shape: OfShape, augment: bool
 ) -> PairImages:
     """Read images and what they are to become.
 
@@ -194,8 +205,8 @@ def read_pairs(
     ----------
     images, targets : ImageSet
         The same bodies in the same order; pixels count where both masks say so.
-    maps : sequence of ndarray of shape (4, height, width), or None
-        True maps from one to the other, of any resolution.
+    maps : sequence of (ndarray of shape (4, height, width) or None), or None
+        True maps from one to the other, of any resolution; None where they are not known.
     of_shape, augment
         As :func:`read_targets`.
 
@@ -204,18 +215,17 @@ def read_pairs(
     InvalidParameterError
         If numbers differ, or maps are no maps.
     InvalidImageError
-        As :func:`read_targets`, and if the two images of a pair differ in shape.
+        As :func:`read_targets`, and if the two images of a pair differ in shape, or no pixel counts in both.
     """
     n = len(images)
     if len(targets) != n:
         raise InvalidParameterError(
             f"There are {n} images but {len(targets)} targets; expected one an image, in the same order."
         )
-    if maps is not None and len(maps) != n:
-        raise InvalidParameterError(f"There are {n} images but maps of {len(maps)}; expected one array an image.")
-    sources, wanted, weights, truths = [], [], [], []
+    truths = [None] * n if maps is None else _checked_maps(maps, n)
+    sources, wanted, weights = [], [], []
     for i in range(n):
-        radiograph, target = images.radiograph(i), targets.radiograph(i)
+        radiograph, target = images.radiograph(i), _target(targets, i)
         if radiograph.pixels.shape != target.pixels.shape:
             raise InvalidImageError(
                 f"{radiograph.name} has shape {radiograph.pixels.shape} but its target {target.pixels.shape}; expected "
@@ -223,17 +233,18 @@ def read_pairs(
             )
         view, weight = _named_view(radiograph, of_shape)
         other, of_target = _named_view(target, of_shape)
+        _check_overlap(radiograph, target)
         sources.append(view)
         wanted.append(other)
         weights.append(np.minimum(weight, of_target))
-        if maps is not None:
-            truths.append(_checked_maps(maps[i], i))
     shape = _middle_shape([view.shape for view in sources])
-    truth = None
-    if maps is not None:
-        truth = torch.from_numpy(np.stack([[resampled(one, shape) for one in four] for four in truths]))
-        truth = truth.clamp(_LOWEST, _HIGHEST)
-    return PairImages(_stack(wanted, shape), _stack(weights, shape), _stack(sources, shape), truth, augment=augment)
+    read = PairImages(_stack(wanted, shape), _stack(weights, shape), _stack(sources, shape), augment=augment)
+    known = [four is not None for four in truths]
+    if not any(known):
+        return read
+    unknown = np.zeros((4, *shape), dtype=np.float32)
+    truth = np.stack([unknown if four is None else [resampled(one, shape) for one in four] for four in truths])
+    return replace(read, maps=torch.from_numpy(truth).clamp(_LOWEST, _HIGHEST), known=torch.tensor(known))
 
 
 def _named_view(radiograph: Radiograph, of_shape: OfShape) -> tuple[np.ndarray, np.ndarray]:
@@ -242,13 +253,89 @@ def _named_view(radiograph: Radiograph, of_shape: OfShape) -> tuple[np.ndarray, 
         return small_view(radiograph, of_shape((height, width)))
 
 
-def _checked_maps(maps: np.ndarray, i: int) -> np.ndarray:
-    four = np.asarray(maps, dtype=np.float32)
-    if four.ndim != 3 or len(four) != 4 or not four.size or not np.isfinite(four).all():
-        raise InvalidParameterError(
-            f"The maps of image {i} have shape {four.shape}; expected finite numbers of shape (4, height, width): "
-            "a, b, wc and ww."
+def read_target_set(target: Any) -> ImageSet:
+    """Make an ImageSet of what a ``fit`` was given as ``target``.
+
+    Raises
+    ------
+    InvalidImageError
+        As :meth:`ImageSet.of <xray_harmonize.ImageSet.of>`, told of the target.
+
+    Examples
+    --------
+    >>> len(read_target_set(np.zeros((3, 4, 4))))
+    3
+    """
+    with _told_of_target():
+        return ImageSet.of(target)
+
+
+def _target(targets: ImageSet, i: int) -> Radiograph:
+    # Both sets may call an image "Image 2"; which of them an error means must be told.
+    with _told_of_target():
+        radiograph = targets.radiograph(i)
+    return replace(radiograph, name=_target_name(radiograph.name))
+
+
+@contextmanager
+def _told_of_target() -> Iterator[None]:
+    try:
+        yield
+    except InvalidImageError as error:
+        told = str(error).replace("X[None]", "target[None]")
+        told = _target_name(told) if told.startswith("Image ") else f"target: {told}"
+        raise InvalidImageError(told) from error
+
+
+def _target_name(name: str) -> str:
+    return f"Target {name.removeprefix('Image ')}"
+
+
+def _check_overlap(radiograph: Radiograph, target: Radiograph) -> None:
+    """Refuse a pair of which no pixel counts: from it nothing is learned, and nothing would tell."""
+    if radiograph.mask is not None and target.mask is not None and not (radiograph.mask & target.mask).any():
+        raise InvalidImageError(
+            f"{radiograph.name} and its target have no pixel in common: their masks hold {radiograph.mask.sum()} and "
+            f"{target.mask.sum()} pixels, but none in both. Expected the same body; check the masks, or leave the pair "
+            "out."
         )
+
+
+def _checked_maps(maps: Any, n: int) -> list[np.ndarray | None]:
+    listed = hasattr(maps, "__len__") and hasattr(maps, "__getitem__") and getattr(maps, "ndim", None) != 0
+    if not listed or isinstance(maps, str | bytes | Mapping | pd.DataFrame):
+        raise InvalidParameterError(
+            "maps must be a list with an array of shape (4, height, width) for every image, or None where its maps are "
+            f"not known; got {type(maps).__name__}. Give such a list, or leave maps out."
+        )
+    if len(maps) != n:
+        raise InvalidParameterError(f"There are {n} images but maps of {len(maps)}; expected one array an image.")
+    return [None if one is None else _four_maps(one, i) for i, one in enumerate(maps)]
+
+
+def _four_maps(maps: Any, i: int) -> np.ndarray:
+    expected = "expected finite numbers of shape (4, height, width): a, b, wc and ww; or None where they are not known."
+    try:
+        given = np.asarray(maps)
+        if given.dtype.kind not in "biufO":
+            raise TypeError(f"{given.dtype} is no type of real numbers")
+        # What float32 cannot hold becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
+            four = given.astype(np.float32, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidParameterError(f"The maps of image {i} hold no real numbers ({error}); {expected}") from error
+    if four.ndim != 3 or len(four) != 4 or not four.size:
+        raise InvalidParameterError(f"The maps of image {i} have shape {four.shape}; {expected}")
+    if not np.isfinite(four).all():
+        raise InvalidParameterError(f"The maps of image {i} hold NaN or infinity; {expected}")
+    for name, one in zip(MAPS, four, strict=True):
+        rises = name in ("a", "ww")
+        if np.abs(one).max() > _LARGEST_MAP or (rises and one.min() <= 0):
+            within = f"above 0, up to {_LARGEST_MAP:g}" if rises else f"from -{_LARGEST_MAP:g} to {_LARGEST_MAP:g}"
+            raise InvalidParameterError(
+                f"The maps of image {i} have {name} from {one.min():g} to {one.max():g}; expected {within}, as maps "
+                "are for greys in [0, 1]. Divide b, wc and ww of stored values by their full scale."
+            )
     return four
 
 

@@ -6,6 +6,7 @@ The public methods here validate and dispatch; a method's own file says which ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,13 +18,14 @@ from xray_harmonize.classifiers.holdout import hold_out
 from xray_harmonize.classifiers.recipe import Outcome, tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.network_rendering import NetworkRendering, check_whole_numbers
-from xray_harmonize.harmonizers.pair_images import PairImages, read_pairs, read_targets
+from xray_harmonize.harmonizers.pair_images import PairImages, read_pairs, read_target_set, read_targets
 from xray_harmonize.harmonizers.pair_training import steps_of, train_pairs
 from xray_harmonize.harmonizers.reference_images import reference_images
 from xray_harmonize.harmonizers.self_made_pairs import check_distortion
 from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.rendering import RenderingNetwork
+from xray_harmonize.parameters import check_number, check_truth
 from xray_harmonize.training import resolve_device, resolve_precision, seeded
 
 
@@ -60,7 +62,7 @@ class PairedHarmonizer(NetworkRendering):
             reference are used alone: they are distorted at random, and the way back is learned. With ``X.patient``, no
             patient is both trained on and held out.
         y : ignored
-            There for scikit-learn's interface.
+            There for scikit-learn's interface: labels may stand here, but no images.
         scanner : array-like of str of shape (n,), or str, optional
             Which scanner made each image; ``X.scanner`` where absent.
         target : as X, optional
@@ -77,15 +79,24 @@ class PairedHarmonizer(NetworkRendering):
         MissingScannerError, UnknownScannerError
             If ``reference`` is named, but no image has a label, or none has this one.
         InvalidParameterError
-            If a parameter is out of range, numbers of images and targets differ, or the loss diverges.
+            If a parameter is out of range, numbers of images and targets differ, ``y`` holds images, or the loss
+            diverges.
         InvalidImageError
             If an image holds NaN or values beyond its full scale, its mask leaves no pixel, or the images of a pair
-            differ in shape.
+            differ in shape or have no pixel in common.
         """
-        return self._fit(X, scanner, target, None)
+        return self._fit(X, y, scanner, target, None)
 
-    def _fit(self, X: Any, scanner: ArrayLike | None, target: Any, maps: Sequence[np.ndarray] | None) -> Self:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        scanner: ArrayLike | None,
+        target: Any,
+        maps: Sequence[np.ndarray | None] | None,
+    ) -> Self:
         self._check_parameters()
+        _check_no_images(y)
         device = resolve_device(self.device)
         resolve_precision(self.precision, device)
         images = self._images(X, scanner, at_least=1)
@@ -99,7 +110,7 @@ class PairedHarmonizer(NetworkRendering):
             images = images[chosen]
             pairs = read_targets(images, self._view_shape, self.distortion, rescale, self.augment)
         else:
-            targets = ImageSet.of(target)
+            targets = read_target_set(target)
             reference = None if targets.scanner is None or len(set(targets.scanner)) > 1 else str(targets.scanner[0])
             pairs = read_pairs(images, targets, maps, self._view_shape, self.augment)
         order = pairs.canonical_order()
@@ -133,6 +144,20 @@ class PairedHarmonizer(NetworkRendering):
     def _check_parameters(self) -> None:
         check_distortion(self.distortion)
         check_whole_numbers(self.get_params(deep=False), {"batch_size": 1, "max_steps": 1})
-        if not isinstance(self.validation_fraction, int | float) or not 0 <= self.validation_fraction < 1:
-            raise InvalidParameterError(f"validation_fraction must lie in [0, 1); got {self.validation_fraction!r}.")
+        check_number("validation_fraction", self.validation_fraction, "lie in [0, 1)", lambda share: 0 <= share < 1)
+        for name in ("augment", "global_statistics"):
+            if name in self.get_params(deep=False):
+                check_truth(name, getattr(self, name))
         self._steps()
+
+
+def _check_no_images(y: Any) -> None:
+    """Refuse targets that were given by position: as ``y`` they would be ignored, and other pairs made."""
+    # An array of one dimension may hold images as objects.
+    listed = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.ndim == 1)
+    first = y[0] if listed and len(y) else None
+    of_images = isinstance(first, Path) or getattr(first, "ndim", 0) == 2
+    if of_images or isinstance(y, ImageSet) or getattr(y, "ndim", 0) >= 3:
+        raise InvalidParameterError(
+            "y holds images; give targets as fit(X, target=...). y is ignored, and may hold labels alone."
+        )

@@ -82,7 +82,7 @@ class DLBC(GlobalRendering, PairedHarmonizer):
     True
     """
 
-    _network_parameters = ("n_features",)
+    _network_parameters = ("view_size", "n_features")
 
     def __init__(
         self,

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from xray_harmonize.exceptions import MissingScannerError, UnknownScannerError
+from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, UnknownScannerError
 from xray_harmonize.images import ImageSet
+
+
+def check_reference(reference: Any) -> None:
+    """Refuse a reference that is no name.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if reference is not None and not isinstance(reference, str):
+        raise InvalidParameterError(
+            f"reference must be the name of a scanner as text, or None; got {reference!r} ({type(reference).__name__})."
+        )
 
 
 def reference_images(images: ImageSet, reference: str | None, method: str) -> tuple[str | None, np.ndarray]:
@@ -32,12 +47,15 @@ def reference_images(images: ImageSet, reference: str | None, method: str) -> tu
         If a reference is named but no image has a label.
     UnknownScannerError
         If no image is the reference's.
+    InvalidParameterError
+        If the reference is no text.
 
     Examples
     --------
     >>> reference_images(ImageSet(np.zeros((3, 4, 4)), ["B", "A", "B"]), None, "fit")
     ('B', array([0, 2]))
     """
+    check_reference(reference)
     if images.scanner is None:
         if reference is not None:
             verb = method.rpartition(".")[2]

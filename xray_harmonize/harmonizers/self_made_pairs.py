@@ -17,7 +17,7 @@ from torch.nn import functional
 from xray_harmonize.classifiers.augment import apply_tone_curves, random_tone_curves
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.images import ImageSet
-from xray_harmonize.networks.mapping import inverse_global_lut
+from xray_harmonize.networks.mapping import RESCALES, inverse_global_lut
 
 DISTORTIONS: Final = ("mixed", "global", "mapping")
 
@@ -69,6 +69,11 @@ def self_made_pairs(
     -------
     SelfMadePairs
 
+    Raises
+    ------
+    InvalidParameterError
+        If ``distortion`` or ``rescale`` is none of these.
+
     Examples
     --------
     >>> pairs = self_made_pairs(np.random.default_rng(0).random((3, 16, 16)), "mapping", random_state=0)
@@ -76,6 +81,7 @@ def self_made_pairs(
     (3, (4, 16, 16))
     """
     check_distortion(distortion)
+    check_rescale(rescale)
     images = ImageSet.of(X)
     generator = torch.Generator().manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
     sources, maps = [], []
@@ -175,5 +181,16 @@ def check_distortion(distortion: object) -> None:
     ------
     InvalidParameterError
     """
-    if distortion not in DISTORTIONS:
+    if not isinstance(distortion, str) or distortion not in DISTORTIONS:
         raise InvalidParameterError(f"distortion must be 'mixed', 'global' or 'mapping'; got {distortion!r}.")
+
+
+def check_rescale(rescale: object) -> None:
+    """Refuse a way of stretching the sigmoid that is none; the equations would take it for "dicom" or "endpoint".
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if not isinstance(rescale, str) or rescale not in RESCALES:
+        raise InvalidParameterError(f"rescale must be 'endpoint' or 'dicom'; got {rescale!r}.")

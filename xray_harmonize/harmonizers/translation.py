@@ -21,6 +21,7 @@ from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.resunet import SMALLEST_VIEW
 from xray_harmonize.networks.translation import CycleNetworks, Generator
+from xray_harmonize.parameters import check_number
 from xray_harmonize.training import resolve_device, resolve_precision, seeded
 
 SCHEDULES: Final = ("linear", "constant")
@@ -263,10 +264,8 @@ class CycleGAN(LocalRendering):
         if self.crop_size % 4:
             raise InvalidParameterError(f"crop_size must be a multiple of 4; got {self.crop_size!r}.")
         for name in ("cycle_weight", "identity_weight"):
-            if not parameters[name] >= 0:
-                raise InvalidParameterError(f"{name} must be 0 or more; got {parameters[name]!r}.")
+            check_number(name, parameters[name], "be 0 or more", lambda weight: 0 <= weight < np.inf)
         if self.schedule not in SCHEDULES:
             raise InvalidParameterError(f"schedule must be 'linear' or 'constant'; got {self.schedule!r}.")
-        if not self.lr > 0:
-            raise InvalidParameterError(f"lr must be above 0; got {self.lr!r}.")
+        check_number("lr", self.lr, "be above 0", lambda lr: lr > 0)
         super()._check_parameters()

@@ -21,6 +21,7 @@ from torch.nn import functional
 from zuko.transforms import MonotonicRQSTransform  # type: ignore[import-untyped]
 
 from xray_harmonize.exceptions import InvalidParameterError
+from xray_harmonize.parameters import check_number
 
 _LEAST_SLOPE: Final = 1e-3
 _LIMITS: Final = {
@@ -396,8 +397,7 @@ def check_flow(
             f"image_size must be a whole number of pixels divisible by {2**n_levels} for n_levels={n_levels}, "
             f"which halves it {n_levels} times; got {image_size!r}."
         )
-    if not isinstance(tail_bound, int | float | np.number) or not 0 < tail_bound < math.inf:
-        raise InvalidParameterError(f"tail_bound must be a number above 0; got {tail_bound!r}.")
+    check_number("tail_bound", tail_bound, "be a number above 0", lambda bound: 0 < bound < math.inf)
 
 
 def _whole(value: Any) -> bool:

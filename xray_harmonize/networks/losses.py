@@ -18,6 +18,7 @@ from xray_harmonize.networks.batch_norm import fold_batch_norm
 from xray_harmonize.networks.curve import apply_curve
 from xray_harmonize.networks.resnet import RadiographResNet
 from xray_harmonize.networks.vgg import VGGFeatures
+from xray_harmonize.parameters import check_number
 from xray_harmonize.training import autocast
 
 PERCEPTUAL: Final = ("pooled", "map", None)
@@ -68,8 +69,7 @@ class LossWeighting(nn.Module):
         super().__init__()
         if kind not in WEIGHTINGS:
             raise InvalidParameterError(f"weighting must be one of {', '.join(WEIGHTINGS)}; got {kind!r}.")
-        if not 0 <= weight < 1:
-            raise InvalidParameterError(f"perceptual_weight must lie in [0, 1); got {weight!r}.")
+        check_number("perceptual_weight", weight, "lie in [0, 1)", lambda share: 0 <= share < 1)
         self.kind = kind
         self.weight = weight
         self.memory = memory
