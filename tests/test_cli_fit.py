@@ -9,6 +9,7 @@ import pytest
 from archive_factory import fitted, make_dicom_images, make_images
 
 from xray_harmonize import CDFMatching, FourierSwap, MinMax, MultiBand, Nyul, ZScore, load
+from xray_harmonize.callbacks import report_progress
 from xray_harmonize.catalog.index import build_index
 from xray_harmonize.cli import main
 from xray_harmonize.persistence import fingerprint
@@ -93,6 +94,30 @@ def test_methods_that_train_networks_go_by_short_names_too(monkeypatch, scans, o
     model = load(out)
     assert (type(model).__name__, model.reference_) == (kind, "home")
     assert np.isfinite(model.transform([np.load(path) for path in sorted(scans.rglob("*.npy"))])[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"), [("unet", {}, "home 3"), ("cyclegan", {"n_blocks": 0}, "far 4, home 3")]
+)
+def test_the_images_that_taught_are_told(monkeypatch, scans, out, name, more, said, capsys):
+    options = [part for setting in {**FEATURES, **more}.items() for part in ("--set", "{}={}".format(*setting))]
+    assert run(monkeypatch, "--harmonizer", name, "--images", scans, "--reference", "home", "--out", out, *options) == 0
+    assert f"image(s): {said}\n" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("default::xray_harmonize.exceptions.XRayHarmonizeWarning")
+def test_an_interrupted_training_is_kept_and_ends_with_status_130(monkeypatch, scans, out, capsys):
+    def stop(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    options = ("--set", "n_features=2", "--set", "max_steps=200", "--set", "device=cpu")
+    with report_progress(stop):
+        assert run(monkeypatch, "--harmonizer", "unet", "--images", scans, "--out", out, *options) == 130
+    assert load(out).interrupted_
+    printed = capsys.readouterr()
+    assert "warning: The training of UNet was interrupted" in printed.err
+    assert "fingerprint" in printed.out
 
 
 def test_parameters_are_set_by_name(monkeypatch, scans, out):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xray_harmonize.cli.interruption import INTERRUPTED
 from xray_harmonize.exceptions import InvalidParameterError, PersistenceError
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ _CLASSES = {
     Method.resunet: "ResUNet",
     Method.unet: "UNet",
     Method.cyclegan: "CycleGAN",
+}
+# Others' images teach these nothing.
+_OF_THE_REFERENCE_ALONE = {
+    Method.blind,
+    Method.mapping,
+    Method.lut3d,
+    Method.dlbc,
+    Method.supdce,
+    Method.resunet,
+    Method.unet,
 }
 
 
@@ -132,9 +143,19 @@ def fit(
         model.fit(X, X.label)
     out.parent.mkdir(parents=True, exist_ok=True)
     save(model, out)
-    for line in _learned(model, X):
+    for line in _learned(model, _teachers(harmonizer, model, X)):
         typer.echo(line)
     typer.echo(f"{out}: fingerprint {fingerprint(model)}")
+    if getattr(model, "interrupted_", False):
+        # A warning has told of it; a script that goes on must not take this for a whole training.
+        raise typer.Exit(INTERRUPTED)
+
+
+def _teachers(harmonizer: Method, model: Any, X: ImageSet) -> ImageSet:
+    """Give the images that something was learned from."""
+    if harmonizer not in _OF_THE_REFERENCE_ALONE or X.scanner is None or model.reference_ not in X.scanner:
+        return X
+    return X[X.scanner == model.reference_]
 
 
 def _parameters(model: Any, reference: str | None, scope: str | None, settings: list[str]) -> dict[str, Any]:

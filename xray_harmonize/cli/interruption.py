@@ -11,6 +11,9 @@ from rich.console import Console
 GOES_ON = "Interrupted. What is finished is kept: run the same command again to go on."
 STARTS_OVER = "Interrupted. What was done so far is not kept: run the same command again to start over."
 
+# Status of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
