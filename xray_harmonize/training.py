@@ -88,14 +88,14 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     >>> resolve_precision("auto", torch.device("cpu"))
     torch.float32
     """
-    if isinstance(precision, str) and precision == "auto":
+    if not isinstance(precision, str) or precision not in ("auto", *PRECISIONS):
+        known = ", ".join(["auto", *PRECISIONS])
+        raise InvalidParameterError(f"precision must be one of {known}; got {precision!r}.")
+    if precision == "auto":
         if device.type != "cuda":
             return torch.float32
         hardware = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if hardware else torch.float16
-    if not isinstance(precision, str) or precision not in PRECISIONS:
-        known = ", ".join(["auto", *PRECISIONS])
-        raise InvalidParameterError(f"precision must be one of {known}; got {precision!r}.")
     if precision == "float16" and device.type != "cuda":
         raise InvalidParameterError(f"precision='float16' needs a GPU; on {device.type} use 'bfloat16' or 'float32'.")
     return PRECISIONS[precision]

@@ -21,6 +21,7 @@ from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.arrays import BuildsNetworks, arrays_of
 from xray_harmonize.networks.resnet import RadiographResNet
 from xray_harmonize.networks.weights import load_backbone
+from xray_harmonize.parameters import check_whole_numbers
 from xray_harmonize.training import autocast, resolve_device, resolve_precision, seeded
 
 RANDOM = "random"
@@ -247,20 +248,7 @@ class DeepFeatures(BuildsNetworks, ImageTransformer):
                 f"backbone must be a fitted ResNetClassifier or None; got {type(self.backbone).__name__}. A file of "
                 "weights goes into weights."
             )
-        for name, least in (("batch_size", 1), ("image_size", 8)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise InvalidParameterError(f"{name} must be a whole number, at least {least}; got {value!r}.")
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn whether there is a network."""
-        return hasattr(self, "state_")
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that fit must come first."""
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags
+        check_whole_numbers(self.get_params(deep=False), {"batch_size": 1, "image_size": 8})
 
     def __sklearn_clone__(self) -> DeepFeatures:
         """Keep a fitted backbone as it is: it is a frozen part, nothing to be fitted anew."""

@@ -15,6 +15,7 @@ from xray_harmonize.exceptions import InvalidImageError, InvalidParameterError
 from xray_harmonize.image_transformer import ImageTransformer
 from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import as_unit
+from xray_harmonize.parameters import check_whole_numbers
 from xray_harmonize.radiograph import Radiograph
 
 # Below this a band holds nothing but rounding, and its logarithm would be noise.
@@ -132,9 +133,6 @@ class IntensityFeatures(ImageTransformer):
         return (np.arange(self.n_quantiles) + 0.5) / self.n_quantiles
 
     def _check(self) -> None:
-        for name, least in (("n_quantiles", 1), ("n_bands", 0), ("image_size", 8)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise InvalidParameterError(f"{name} must be a whole number, at least {least}; got {value!r}.")
+        check_whole_numbers(self.get_params(deep=False), {"n_quantiles": 1, "n_bands": 0, "image_size": 8})
         if self.input_range not in ("unit", "any"):
             raise InvalidParameterError(f"input_range must be 'unit' or 'any'; got {self.input_range!r}.")

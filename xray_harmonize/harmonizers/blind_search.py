@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.networks.flow import SplineFlow, dequantize, quantize
+from xray_harmonize.parameters import check_whole_numbers
 
 SIMILARITIES: Final = ("ncc", "cosine")
 LATENTS: Final = ("typical", "origin")
@@ -213,9 +214,7 @@ class Search:
     tolerance: float = 0.5
 
     def __post_init__(self) -> None:
-        number = self.n_iterations
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
-            raise InvalidParameterError(f"n_iterations must be a whole number, at least 1; got {number!r}.")
+        check_whole_numbers({"n_iterations": self.n_iterations}, {"n_iterations": 1})
         for name, known in (("similarity", SIMILARITIES), ("latent", LATENTS)):
             value = getattr(self, name)
             if value not in known:

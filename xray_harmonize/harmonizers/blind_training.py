@@ -28,7 +28,7 @@ from xray_harmonize.harmonizers.reference_images import reference_images
 from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import PROBABILITIES, as_unit, quantiles
 from xray_harmonize.networks.flow import SplineFlow, dequantize
-from xray_harmonize.parameters import check_number, check_truth
+from xray_harmonize.parameters import check_number, check_truth, check_whole_numbers
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.training import Net, TensorBatches, exactly
 
@@ -189,10 +189,8 @@ class FlowTraining:
     verbose: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size"):
-            number = getattr(self, name)
-            if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
-                raise InvalidParameterError(f"{name} must be a whole number, at least 1; got {number!r}.")
+        given = {"max_steps": self.max_steps, "batch_size": self.batch_size}
+        check_whole_numbers(given, dict.fromkeys(given, 1))
         check_number("lr", self.lr, "be above 0", lambda lr: lr > 0)
         check_truth("flip", self.flip)
         if self.schedule not in SCHEDULES:

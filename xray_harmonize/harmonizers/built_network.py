@@ -35,13 +35,3 @@ class BuiltNetwork(BuildsNetworks, Harmonizer):
     def _new_network(self, made_with: Mapping[str, Any]) -> Any:
         """Make the network with new weights (hook)."""
         raise TypeError(f"{type(self).__name__} must define _new_network(made_with)")  # pragma: no cover
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn whether a network was learned."""
-        return hasattr(self, "state_")
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that fit is needed."""
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = True
-        return tags

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from xray_harmonize.classifiers.resnet import ResNetClassifier
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.curve_objectives import RANDOM, Objective
@@ -14,7 +12,7 @@ from xray_harmonize.harmonizers.curve_start import STARTS
 from xray_harmonize.harmonizers.curve_training import Steps
 from xray_harmonize.networks.curve import check_curve
 from xray_harmonize.networks.vgg import VGGFeatures
-from xray_harmonize.parameters import check_number, check_truth
+from xray_harmonize.parameters import check_number, check_truth, check_whole_numbers
 from xray_harmonize.training import resolve_device, resolve_precision
 
 _CHOICES = {
@@ -43,17 +41,11 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name, known in _CHOICES.items():
         if parameters[name] not in known:
             raise InvalidParameterError(f"{name} must be {' or '.join(map(repr, known))}; got {parameters[name]!r}.")
-    for name, least in _NUMBERS.items():
-        number = parameters[name]
-        if number is None and name in _MAY_BE_OPEN:
-            continue
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < least:
-            raise InvalidParameterError(f"{name} must be a whole number, at least {least}; got {number!r}.")
+    left_open = {name for name in _MAY_BE_OPEN if parameters[name] is None}
+    check_whole_numbers(parameters, {name: least for name, least in _NUMBERS.items() if name not in left_open})
     fraction = parameters["validation_fraction"]
     check_number("validation_fraction", fraction, "lie in [0, 1)", lambda share: 0 <= share < 1)
-    for name in ("flip", "enhance_reference"):
-        if name in parameters:
-            check_truth(name, parameters[name])
+    check_truth("flip", parameters["flip"])
     discriminator = parameters["discriminator"]
     if discriminator is not None and not isinstance(discriminator, ResNetClassifier):
         raise InvalidParameterError(

@@ -13,12 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from xray_harmonize.exceptions import InvalidParameterError
 from xray_harmonize.harmonizers.base import naming
-from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers, one_radiograph
+from xray_harmonize.harmonizers.network_rendering import LocalRendering, one_radiograph
 from xray_harmonize.harmonizers.paired import PairedHarmonizer
 from xray_harmonize.harmonizers.self_made_pairs import check_rescale
 from xray_harmonize.levels import as_unit
 from xray_harmonize.networks.mapping import MappingNetwork, global_lut, regional_lut
-from xray_harmonize.parameters import check_number
+from xray_harmonize.parameters import check_number, check_whole_numbers
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
 

@@ -6,7 +6,6 @@ How the network is learned is another matter: from pairs (:mod:`xray_harmonize.h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from xray_harmonize.images import ImageSet
 from xray_harmonize.levels import as_unit
 from xray_harmonize.networks.rendering import RenderingNetwork
 from xray_harmonize.networks.resunet import SMALLEST_VIEW
+from xray_harmonize.parameters import check_whole_numbers
 from xray_harmonize.radiograph import Radiograph
 from xray_harmonize.tone import ToneCurve
 from xray_harmonize.training import exactly, resolve_device
@@ -143,19 +143,6 @@ def view_shape(shape: tuple[int, int], downscale: int) -> tuple[int, int]:
     """
     height, width = (max(SMALLEST_VIEW, -(-side // int(downscale))) for side in shape)
     return height, width
-
-
-def check_whole_numbers(parameters: Mapping[str, Any], least: Mapping[str, int]) -> None:
-    """Refuse parameters that are no whole numbers, or too small.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    for name, lowest in least.items():
-        number = parameters[name]
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < lowest:
-            raise InvalidParameterError(f"{name} must be a whole number, at least {lowest}; got {number!r}.")
 
 
 def one_radiograph(image: Any) -> Radiograph:

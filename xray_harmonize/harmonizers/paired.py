@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from xray_harmonize.classifiers.holdout import hold_out
 from xray_harmonize.classifiers.recipe import Outcome, tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError
-from xray_harmonize.harmonizers.network_rendering import NetworkRendering, check_whole_numbers
+from xray_harmonize.harmonizers.network_rendering import NetworkRendering
 from xray_harmonize.harmonizers.pair_images import PairImages, read_pairs, read_target_set, read_targets
 from xray_harmonize.harmonizers.pair_training import steps_of, train_pairs
 from xray_harmonize.harmonizers.reference_images import reference_images
@@ -25,7 +25,7 @@ from xray_harmonize.harmonizers.self_made_pairs import check_distortion
 from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.rendering import RenderingNetwork
-from xray_harmonize.parameters import check_number, check_truth
+from xray_harmonize.parameters import check_number, check_truth, check_whole_numbers
 from xray_harmonize.training import resolve_device, resolve_precision, seeded
 
 

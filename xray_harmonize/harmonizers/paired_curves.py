@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from xray_harmonize.harmonizers.network_rendering import GlobalRendering, LocalRendering, check_whole_numbers
+from xray_harmonize.harmonizers.network_rendering import GlobalRendering, LocalRendering
 from xray_harmonize.harmonizers.paired import PairedHarmonizer
 from xray_harmonize.networks.dce import CurveMaps
 from xray_harmonize.networks.dlbc import WindowNetwork
 from xray_harmonize.networks.lut3d import TableNetwork
+from xray_harmonize.parameters import check_whole_numbers
 from xray_harmonize.tone import ToneCurve
 
 

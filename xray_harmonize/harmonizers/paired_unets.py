@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers
+from xray_harmonize.harmonizers.network_rendering import LocalRendering
 from xray_harmonize.harmonizers.paired import PairedHarmonizer
 from xray_harmonize.networks.resunet import ImageToImage, ResidualImage
+from xray_harmonize.parameters import check_whole_numbers
 
 
 class ResUNet(LocalRendering, PairedHarmonizer):

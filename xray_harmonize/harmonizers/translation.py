@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from xray_harmonize.classifiers.recipe import tell_interruption
 from xray_harmonize.exceptions import InvalidParameterError, MissingScannerError, NotEnoughImagesError
-from xray_harmonize.harmonizers.network_rendering import LocalRendering, check_whole_numbers
+from xray_harmonize.harmonizers.network_rendering import LocalRendering
 from xray_harmonize.harmonizers.pair_images import read_targets
 from xray_harmonize.harmonizers.pair_training import steps_of
 from xray_harmonize.harmonizers.reference_images import reference_images
@@ -21,7 +21,7 @@ from xray_harmonize.images import ImageSet
 from xray_harmonize.networks.arrays import arrays_of
 from xray_harmonize.networks.resunet import SMALLEST_VIEW
 from xray_harmonize.networks.translation import CycleNetworks, Generator
-from xray_harmonize.parameters import check_number
+from xray_harmonize.parameters import check_number, check_whole_numbers
 from xray_harmonize.training import resolve_device, resolve_precision, seeded
 
 SCHEDULES: Final = ("linear", "constant")

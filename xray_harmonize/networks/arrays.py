@@ -23,7 +23,7 @@ def arrays_of(network: torch.nn.Module) -> dict[str, np.ndarray]:
 
 
 class BuildsNetworks:
-    """Part of an estimator whose learned state is arrays: builds networks of them, and keeps the last few."""
+    """Part of an estimator that learns arrays, ``state_``: builds networks of them, and keeps the last few."""
 
     def _built(self, state: Mapping[str, np.ndarray], new: Callable[[], Any], device: torch.device) -> Any:
         """Give the network of some arrays, in evaluation mode and frozen.
@@ -54,6 +54,16 @@ class BuildsNetworks:
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
         return copied
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn whether a network was learned."""
+        return hasattr(self, "state_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that fit must come first."""
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.requires_fit = True
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
